@@ -1,0 +1,1 @@
+"""The archive that ships: manifest, pack, verify, model card, SBOM."""

@@ -1,0 +1,1 @@
+"""One file per group of verbs; each parses, calls one function and renders."""

@@ -1,0 +1,1 @@
+"""Values and Protocols only: no I/O, no framework, nothing that has an effect."""

@@ -1,0 +1,1 @@
+"""Data sets read from files, streamed, split and checked."""

@@ -1,0 +1,1 @@
+"""Finds plugins, runs steps once, in their own process, and keeps what they made."""

@@ -1,0 +1,1 @@
+"""File formats we read and write ourselves."""

@@ -1,0 +1,1 @@
+"""ONNX tools that passes, sources and targets share."""

@@ -1,0 +1,1 @@
+"""Quality, latency, memory and energy of real artifacts."""

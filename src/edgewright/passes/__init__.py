@@ -1,0 +1,1 @@
+"""One module per pass: hub model in, hub model out."""

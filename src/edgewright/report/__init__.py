@@ -1,0 +1,1 @@
+"""Terminal, HTML, JSON and JUnit views of a study."""

@@ -1,0 +1,1 @@
+"""Proposes candidates, measures them, chooses and explains."""

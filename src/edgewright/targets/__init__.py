@@ -1,0 +1,1 @@
+"""One module per target: hub model in, artifact with proven placement out."""

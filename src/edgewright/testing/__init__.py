@@ -1,0 +1,1 @@
+"""Public fakes at the real seams and the conformance suites."""
