@@ -1,0 +1,103 @@
+"""Shape inference, and dynamic axes bound to sizes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from edgewright.errors import SourceError
+from edgewright.graph.load import EMBED_BYTES, MODEL_FILE, load, save
+
+_HINT = "the graph contradicts itself; export it again, or `edgewright inspect` an earlier version of it"
+
+
+def clear_shapes(model: ir.Model, *, outputs: bool = False) -> None:
+    """Forgets inferred shapes, in place: exporters leave stale ones that later tools believe.
+
+    Args:
+        model: Shapes of node outputs are dropped, those of initialisers taken from their values.
+        outputs: Also forget the declared shapes of the graph's outputs.
+    """
+    for graph in model.graphs():
+        kept = set() if outputs else {id(value) for value in graph.outputs}
+        for node in graph:
+            for value in node.outputs:
+                if id(value) not in kept:
+                    value.shape = None
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.shape = ir.Shape(value.const_value.shape)
+                value.dtype = value.const_value.dtype
+
+
+def infer_shapes(model: ir.Model, *, strict: bool = False) -> ir.Model:
+    """Returns `model` with the shape of every value that can be inferred; stale shapes are dropped first.
+
+    Args:
+        model: Left as it is but for the stale shapes.
+        strict: Fail on a node whose shape rule does not fit, instead of leaving its outputs unknown.
+
+    Raises:
+        SourceError: Inference found a contradiction.
+    """
+    clear_shapes(model)
+    return _inferred(model, strict=strict)
+
+
+def bind_axes(model: ir.Model, sizes: Mapping[str, int], *, default: int = 1) -> ir.Model:
+    """Returns a copy of `model` whose dynamic input axes have sizes, and all shapes that follow from them.
+
+    Args:
+        model: Left as it is.
+        sizes: Axis name -> size.
+        default: Size of axes that `sizes` does not name, and of unnamed ones.
+
+    Raises:
+        SourceError: The graph does not work out with these sizes.
+    """
+    bound = model.clone()
+    for value in bound.graph.inputs:
+        if value.shape is not None and value.name not in bound.graph.initializers:
+            dims = [d if isinstance(d, int) else sizes.get(d.value or "", default) for d in value.shape]
+            value.shape = ir.Shape(dims)
+    clear_shapes(bound, outputs=True)
+    return _inferred(bound, strict=False)
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Returns the shape of `value` if every axis is a number, else None."""
+    if value is None or value.shape is None:
+        return None
+    dims = tuple(d for d in value.shape if isinstance(d, int))
+    return dims if len(dims) == len(value.shape) else None
+
+
+def _inferred(model: ir.Model, *, strict: bool) -> ir.Model:
+    try:
+        if _weight_bytes(model) <= EMBED_BYTES:
+            proto = ir.to_proto(ir.external_data.load_to_model(model))
+            return ir.from_proto(
+                onnx.shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
+            )
+        return _inferred_on_disk(model, strict=strict)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise SourceError(f"shape inference failed: {_first_lines(error)}", hint=_HINT) from error
+
+
+def _inferred_on_disk(model: ir.Model, *, strict: bool) -> ir.Model:
+    with tempfile.TemporaryDirectory(prefix="edgewright-shapes-") as name:
+        path = save(model, Path(name))
+        onnx.shape_inference.infer_shapes_path(str(path), check_type=strict, strict_mode=strict, data_prop=True)
+        return ir.external_data.load_to_model(load(Path(name) / MODEL_FILE))
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    return sum(t.nbytes for g in model.graphs() for v in g.initializers.values() if (t := v.const_value) is not None)
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
