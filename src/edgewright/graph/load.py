@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt, OutOfSpace, SourceError
@@ -98,12 +97,12 @@ def save(model: ir.Model, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     ir.external_data.load_to_model(model)
-    weights = sum(t.nbytes for g in model.graphs() for v in g.initializers.values() if (t := v.const_value) is not None)
+    weights = weight_bytes(model)
     target = folder / MODEL_FILE
     partial = folder / f"{MODEL_FILE}.partial"
     try:
         ir.save(model, partial, external_data=DATA_FILE if weights > EMBED_BYTES else None)
-        os.replace(partial, target)
+        partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC:
@@ -119,6 +118,11 @@ def carry_plan(source: Path, folder: Path) -> None:
     plan = source / PLAN_FILE
     if source.is_dir() and plan.is_file():
         shutil.copyfile(plan, folder / PLAN_FILE)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Returns the bytes of all initialisers, subgraphs included."""
+    return sum(t.nbytes for g in model.graphs() for v in g.initializers.values() if (t := v.const_value) is not None)
 
 
 def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

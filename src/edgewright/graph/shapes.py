@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from edgewright.errors import SourceError
-from edgewright.graph.load import EMBED_BYTES, MODEL_FILE, load, save
+from edgewright.graph.load import EMBED_BYTES, MODEL_FILE, load, save, weight_bytes
 
 _HINT = "the graph contradicts itself; export it again, or `edgewright inspect` an earlier version of it"
 
@@ -30,7 +30,7 @@ def clear_shapes(model: ir.Model, *, outputs: bool = False) -> None:
                     value.shape = None
         for value in graph.initializers.values():
             if value.const_value is not None:
-                value.shape = ir.Shape(value.const_value.shape)
+                value.shape = ir.Shape(value.const_value.shape.numpy())
                 value.dtype = value.const_value.dtype
 
 
@@ -78,7 +78,7 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 
 def _inferred(model: ir.Model, *, strict: bool) -> ir.Model:
     try:
-        if _weight_bytes(model) <= EMBED_BYTES:
+        if weight_bytes(model) <= EMBED_BYTES:
             proto = ir.to_proto(ir.external_data.load_to_model(model))
             return ir.from_proto(
                 onnx.shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
@@ -93,10 +93,6 @@ def _inferred_on_disk(model: ir.Model, *, strict: bool) -> ir.Model:
         path = save(model, Path(name))
         onnx.shape_inference.infer_shapes_path(str(path), check_type=strict, strict_mode=strict, data_prop=True)
         return ir.external_data.load_to_model(load(Path(name) / MODEL_FILE))
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    return sum(t.nbytes for g in model.graphs() for v in g.initializers.values() if (t := v.const_value) is not None)
 
 
 def _first_lines(error: Exception) -> str:
