@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class Tensors:
     values: Mapping[str, NDArray[Any]]
 
 
-Decision = Union[Classification, Detections, Segmentation, Tensors]
+Decision = Classification | Detections | Segmentation | Tensors
 
 
 def decision_to_json(decision: Decision) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""What is installed here, and how to get what is not. Reads metadata only; imports nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import edgewright
+from edgewright.core.digest import Digest, digest_json
+from edgewright.errors import ToolchainMissing
+from edgewright.store.files import digest_file
+
+_STEP_PACKAGES = tuple(
+    ["core", "pipeline", "runtimes", "formats", "data", "graph", "sources", "passes", "targets", "measure"]
+)
+"""Where the code lives that decides which bytes a step makes."""
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
+_EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
+
+
+@cache
+def version(distribution: str) -> str | None:
+    """Returns the installed version of a distribution, None where it is absent."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Returns distribution -> installed version, `absent` included: a tool that appears later gives another key."""
+    return {name: version(name) or "absent" for name in sorted(set(distributions))}
+
+
+@cache
+def distributions_of(extra: str) -> tuple[str, ...]:
+    """Returns the distributions that one extra of Edgewright installs, from the package's own metadata."""
+    found: list[str] = []
+    for line in importlib.metadata.requires("edgewright") or []:
+        marked, name = _EXTRA.search(line), _NAME.match(line)
+        if marked and name and marked.group(1) == extra and name.group() != "edgewright":
+            found.append(name.group())
+    return tuple(found)
+
+
+def missing(extra: str) -> tuple[str, ...]:
+    """Returns the distributions of `extra` that are not installed."""
+    return tuple(name for name in distributions_of(extra) if version(name) is None)
+
+
+def install_line(extra: str) -> str:
+    """Returns the command that installs `extra`."""
+    return f'pip install "edgewright[{extra}]"'
+
+
+def need(extra: str, purpose: str) -> None:
+    """Checks that `extra` is installed.
+
+    Raises:
+        ToolchainMissing: It is not; the hint is the install line.
+    """
+    absent = missing(extra)
+    if absent:
+        raise ToolchainMissing(f"{purpose} needs {', '.join(absent)}, not installed here", hint=install_line(extra))
+
+
+@cache
+def own_identity() -> str:
+    """Returns what Edgewright itself adds to every cache key.
+
+    An installed release is its version. An editable checkout changes without one, so there it is the digest of the
+    sources: whoever edits Edgewright never sees a stale result.
+    """
+    release = edgewright.__version__
+    return f"{release}+{_source_digest()}" if _is_editable() else release
+
+
+def _is_editable() -> bool:
+    try:
+        origin = importlib.metadata.distribution("edgewright").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return bool(origin and json.loads(origin).get("dir_info", {}).get("editable"))
+
+
+def _source_digest() -> Digest:
+    root = Path(edgewright.__file__).parent
+    files = sorted(p for package in _STEP_PACKAGES for p in (root / package).rglob("*.py"))
+    return digest_json({str(p.relative_to(root)): digest_file(p) for p in files})
