@@ -55,10 +55,11 @@ def raise_opset(model: ir.Model, least: int = QDQ_OPSET) -> ir.Model:
             f"raising opset {opset(model)} to {least} changed the inputs of the model",
             hint=f"export the model again with opset {least} or newer",
         )
-    raised.ir_version = max(raised.ir_version, _ir_version(raised))
+    raised.ir_version = max(raised.ir_version, least_ir_version(raised))
     return infer_shapes(raised)
 
 
-def _ir_version(model: ir.Model) -> int:
+def least_ir_version(model: ir.Model) -> int:
+    """Returns the oldest ONNX file version that may hold the opsets of `model`."""
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return int(onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True))

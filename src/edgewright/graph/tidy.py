@@ -1,0 +1,58 @@
+"""The form of an imported model that passes rely on."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, NameFixPass
+
+from edgewright.graph import opset, shapes
+
+
+def tidy(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
+    """Gives an imported model the form that passes rely on.
+
+    Initialisers are no inputs, local functions are inlined, every node and every dynamic input axis has a name,
+    names of nodes and values are unique, shapes are inferred.
+
+    Args:
+        model: Changed in place; use the returned one.
+
+    Returns:
+        The model, and what was repaired, for a reader.
+
+    Raises:
+        SourceError: Shape inference found a contradiction.
+    """
+    notes = (*_fix_initialisers(model), *_inline(model))
+    _name_axes(model)
+    NameFixPass()(model)
+    model.ir_version = max(model.ir_version, opset.least_ir_version(model))
+    return shapes.infer_shapes(model), notes
+
+
+def _fix_initialisers(model: ir.Model) -> tuple[str, ...]:
+    kept = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    listed = len(model.graph.inputs) - len(kept)
+    if not listed:
+        return ()
+    model.graph.inputs.clear()
+    model.graph.inputs.extend(kept)
+    return (f"{listed} initialisers were listed as inputs; they are fixed now",)
+
+
+def _inline(model: ir.Model) -> tuple[str, ...]:
+    count = len(model.functions)
+    if not count:
+        return ()
+    InlinePass()(model)
+    return (f"{count} local functions were inlined",)
+
+
+def _name_axes(model: ir.Model) -> None:
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            dims = [
+                d if isinstance(d, int) or d.value else ("batch" if i == 0 else f"{value.name}_{i}")
+                for i, d in enumerate(value.shape)
+            ]
+            value.shape = ir.Shape(dims)

@@ -1,0 +1,64 @@
+"""What an imported model is compared on: real samples where there are any, seeded random numbers where not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.core.tensors import TensorSpec
+
+Feed = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feeds:
+    """Inputs of the comparison.
+
+    Attributes:
+        batches: Model inputs with the batch axis.
+        origin: For a reader: where they come from.
+    """
+
+    batches: tuple[Feed, ...]
+    origin: str
+
+
+def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed: int) -> Feeds:
+    """Returns `count` batches for a model with the inputs `specs`.
+
+    Args:
+        data: A `data.json`, whose calibration split is used; None for random inputs.
+        specs: Inputs of the model; dynamic axes get size 1.
+        count: Number of batches.
+        seed: Of the random inputs.
+
+    Raises:
+        DataError: The data cannot be read.
+    """
+    if data is None:
+        rng = np.random.default_rng(seed)
+        batches = tuple({spec.name: _random(spec, rng) for spec in specs} for _ in range(count))
+        return Feeds(batches, f"random inputs, seed {seed}")
+    from edgewright.data import open_data
+
+    size = next((spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], int)), 1)
+    split = open_data(data).batches("calibration", size, limit=count * size)
+    full = (tensors for samples, _, tensors in split if len(samples) == size)
+    return Feeds(tuple(islice(full, count)), "samples of the calibration split")
+
+
+def _random(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
+    shape = tuple(axis if isinstance(axis, int) else 1 for axis in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+    return rng.integers(0, 2, shape).astype(dtype)  # 0 and 1 are valid tokens, masks and indices

@@ -1,0 +1,71 @@
+"""Source `onnx`: an ONNX file, checked, repaired where exporters leave it untidy, and compared with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edgewright.core.step import Context
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxSource:
+    """Imports an ONNX file of opset 11 or newer; QuantizeLinear / DequantizeLinear stay as they are.
+
+    `run` takes inputs["source"] (the file, or a folder that holds it and its external data) and optionally
+    inputs["data"] (a `data.json`); it writes `model.onnx` and `import.json`.
+
+    Attributes:
+        samples: Batches to compare on.
+        least_snr_db: Smallest signal-to-noise ratio between source and import, in dB.
+    """
+
+    name: ClassVar[str] = "onnx"
+    version: ClassVar[int] = 1
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
+
+    samples: int = 16
+    least_snr_db: float = 60.0
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        """Imports the file.
+
+        Raises:
+            SourceError: No such file, not ONNX, too old, invalid, or external data outside its folder.
+            Corrupt: The file is damaged.
+            StepFailed: The import computes something else than the file.
+        """
+        from edgewright.graph import check, load, opset, tidy
+        from edgewright.sources import _feeds, _verify
+
+        source = load.model_file(inputs["source"])
+        model = load.load(source)
+        opset.require_opset(model)
+        check.check_file(source)
+        context.progress(0.2, "checked")
+        reference = _verify.onnxruntime_evaluator(source)
+        model, notes = tidy.tidy(model)
+        path = load.save(model, out)
+        check.check_file(path)
+        context.progress(0.5, "imported")
+        specs = load.tensor_specs(load.load(path))
+        feeds = _feeds.make_feeds(inputs.get("data"), specs[0], self.samples, context.seed)
+        difference = _verify.compare(reference, _verify.onnxruntime_evaluator(path), feeds.batches)
+        _verify.check_difference(difference, self.least_snr_db, "its source")
+        runner = _verify.describe_feeds("the source file in ONNX Runtime", feeds)
+        record = _verify.ImportRecord(
+            self.name,
+            opset.opset(model),
+            *specs,
+            difference.samples,
+            difference.largest,
+            difference.snr_db,
+            runner,
+            notes,
+        )
+        _verify.write_record(record, out)
+
+
+plugin = OnnxSource
