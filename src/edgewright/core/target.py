@@ -35,6 +35,9 @@ class Scheme:
         shared: Operators that pass integers through: input and output share one scale.
         bias: `int32` (scale = input scale x weight scale) or `float32`.
         session: Session options the artifact needs, e.g. {"session.x64quantprecision": "1"}.
+        outputs: Operators that the runtime only computes in integers when their output is quantised too.
+        fused: Activations computed inside the operator before them: the quantiser goes behind them.
+        keep_float: Nodes this runtime runs better in float: name patterns or `@first`, `@last`, `@depthwise`.
     """
 
     name: str
@@ -48,6 +51,9 @@ class Scheme:
     shared: tuple[str, ...]
     bias: str
     session: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    fused: tuple[str, ...] = ("Relu", "Clip")
+    keep_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
