@@ -1,0 +1,94 @@
+"""Calibration: activation statistics of a model on the calibration split, gathered once for every scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.step import Context
+from edgewright.errors import Corrupt
+from edgewright.graph.load import load
+from edgewright.graph.shapes import infer_shapes, static_shape
+from edgewright.graph.statistics import (
+    Feed,
+    Statistics,
+    gather_histograms,
+    gather_ranges,
+    with_activations,
+    with_ranges,
+)
+from edgewright.passes._infer import open_infer
+
+STATISTICS_FILE = "statistics.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrate:
+    """inputs["model"] and inputs["data"] -> `statistics.json`.
+
+    Attributes:
+        split: Which samples.
+        limit: Use at most so many of them.
+        bins: Bins of the histograms that percentile ranges need; 0 gathers extremes only, in one pass instead of two.
+    """
+
+    name: ClassVar[str] = "calibrate"
+    version: ClassVar[int] = 1
+    requires: ClassVar[tuple[str, ...]] = ("onnx-ir", "onnxruntime")
+
+    split: str = "calibration"
+    limit: int | None = None
+    bins: int = 2048
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        model = infer_shapes(load(inputs["model"]))
+        feeds = _Feeds(inputs["data"], self.split, self.limit, batch_size(model))
+        statistics = gather_ranges(open_infer(with_ranges(model)), feeds)
+        context.progress(0.5, "histograms" if self.bins else "")
+        if self.bins:
+            statistics = gather_histograms(open_infer(with_activations(model)), feeds, statistics, self.bins)
+        (out / STATISTICS_FILE).write_bytes(encode_json(statistics))
+
+
+@dataclass(frozen=True, slots=True)
+class _Feeds:
+    """The calibration batches, read again at every iteration."""
+
+    data: Path
+    split: str
+    limit: int | None
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[int, Feed]]:
+        from edgewright.data import open_data
+
+        for samples, _, feed in open_data(self.data).batches(self.split, self.size, self.limit):
+            if len(samples) == self.size:
+                yield len(samples), feed
+
+
+def batch_size(model: ir.Model) -> int:
+    """Returns the batch size the graph is fixed to; 1 where it is free."""
+    shape = static_shape(model.graph.inputs[0]) if model.graph.inputs else None
+    return shape[0] if shape else 1
+
+
+def load_statistics(folder: Path) -> Statistics:
+    """Reads what `calibrate` wrote.
+
+    Raises:
+        Corrupt: The file is damaged.
+    """
+    path = folder / STATISTICS_FILE if folder.is_dir() else folder
+    try:
+        return decode_stored(Statistics, path.read_bytes())
+    except ValueError as error:
+        raise Corrupt(f"{path}: {error}", hint="remove it and run again") from error
+
+
+plugin = Calibrate
