@@ -1,0 +1,97 @@
+"""Asks ONNX Runtime's own registry of kernels what it cannot run, before a session is paid for."""
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from edgewright.runtimes.onnxruntime import PROVIDER
+
+_CAST_UP = "tensor(float16)"
+"""ONNX Runtime inserts casts around float16 nodes that have float32 kernels only."""
+
+Kernels = Mapping[tuple[str, str], list[Any]]
+
+
+def refusals(model: ir.Model) -> Iterator[str]:
+    """Yields one sentence per reason: opsets too new, operators without a kernel, types no kernel takes."""
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    newest = max(schema.since_version for schema in state.get_all_operator_schema() if schema.domain == "")
+    kernels = _registry(state)
+    yield from _opset(model, _official(newest))
+    functions = {(key[0], key[1]) for key in model.functions}
+    for node in model.graph.all_nodes():
+        if (node.domain, node.op_type) not in functions:
+            yield from _node(node, model.opset_imports.get(node.domain, 1), kernels)
+
+
+def _official(newest: int) -> int:
+    """ONNX Runtime builds in the schemas of the opset under development but refuses models that use it."""
+    return min(newest, onnx.defs.onnx_opset_version())
+
+
+def _opset(model: ir.Model, newest: int) -> Iterator[str]:
+    found = model.opset_imports.get("", 1)
+    if found > newest:
+        yield f"opset {found} is newer than {newest}, the newest this ONNX Runtime knows"
+
+
+def _registry(state: Any) -> Kernels:
+    found: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for kernel in state.get_all_opkernel_def():
+        if kernel.provider == PROVIDER:
+            found[_domain(kernel.domain), kernel.op_name].append(kernel)
+    return found
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
+
+
+def _node(node: ir.Node, opset: int, kernels: Kernels) -> Iterator[str]:
+    shown = f'node "{node.name}": {node.domain + "." if node.domain else ""}{node.op_type}'
+    schema = _schema(node, opset)
+    known = kernels.get((_domain(node.domain), node.op_type), [])
+    if not known:
+        if not _is_function(schema):
+            yield f"{shown} has no kernel in ONNX Runtime's {PROVIDER}"
+        return
+    since = schema.since_version if schema is not None else opset
+    fitting = [kernel for kernel in known if kernel.version_range[0] <= since <= kernel.version_range[1]]
+    if not fitting and schema is not None and not _is_function(schema):
+        yield f"{shown} of opset {opset} has no kernel in ONNX Runtime's {PROVIDER}"
+    elif schema is not None and fitting and not _is_function(schema):
+        yield from _types(node, shown, schema, fitting)
+
+
+def _is_function(schema: Any) -> bool:
+    """Returns whether ONNX defines the operator through others, which ONNX Runtime then runs instead."""
+    return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def _schema(node: ir.Node, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version()), node.domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _types(node: ir.Node, shown: str, schema: onnx.defs.OpSchema, kernels: list[Any]) -> Iterator[str]:
+    for index, value in enumerate(node.inputs):
+        if value is None or value.dtype is None or not schema.inputs:
+            continue
+        constraint = schema.inputs[min(index, len(schema.inputs) - 1)].type_str
+        kind = _kind(value.dtype)
+        taken = [set(kernel.type_constraints.get(constraint, ())) for kernel in kernels]
+        if kind != _CAST_UP and all(taken) and not any(kind in types for types in taken):
+            yield f"{shown} takes no {value.dtype.name.lower()} for its input {index} in ONNX Runtime"
+            return
+
+
+def _kind(dtype: ir.DataType) -> str:
+    return f"tensor({dtype.name.lower()})"

@@ -1,0 +1,77 @@
+"""Traces the nodes of ONNX Runtime's optimised graph back to the nodes they were made from.
+
+ONNX Runtime keeps no record of it. It does keep names: a fused node is called after one of its parts, or after the
+tensor it writes, with a suffix; and most tensors keep theirs. From those certain matches the rest follows along the
+edges of the source graph.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgewright.targets._intent import is_constant
+
+_SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/\w*Fusion/?|_fused|_quant)+$")
+_LAYOUT = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
+_LEADS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "DequantizeLinear"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One node of the optimised graph."""
+
+    name: str
+    op: str
+    outputs: tuple[str, ...]
+
+
+def sources(model: ir.Model, kernels: Sequence[Kernel]) -> Mapping[str, tuple[str, ...]]:
+    """Returns kernel name -> names of the source nodes in it, in graph order."""
+    nodes = {node.name or "": node for node in model.graph}
+    owner = _matches(nodes, kernels)
+    for node in model.graph:
+        if node.name not in owner and node.op_type not in _LEADS:
+            _adopt(owner, node, (value.producer() for value in node.inputs if value is not None))
+    for node in reversed(list(model.graph)):
+        if node.name not in owner and not _folded(node):
+            _adopt(owner, node, (use.node for value in node.outputs for use in value.uses()))
+    made: dict[str, list[str]] = {}
+    for name in nodes:
+        if name in owner:
+            made.setdefault(owner[name], []).append(name)
+    return {kernel: tuple(names) for kernel, names in made.items()}
+
+
+def _matches(nodes: Mapping[str, ir.Node], kernels: Iterable[Kernel]) -> dict[str, str]:
+    """Certain matches: by node name, by the tensor a kernel is called after, by the tensor it writes."""
+    producer = {value.name or "": name for name, node in nodes.items() for value in node.outputs}
+    owner: dict[str, str] = {}
+    for kernel in kernels:
+        for name in (kernel.name, _SUFFIX.sub("", kernel.name)):
+            found = name if name in nodes else producer.get(name)
+            if found is not None:
+                owner.setdefault(found, kernel.name)
+                break
+    for kernel in kernels:
+        for tensor in kernel.outputs:
+            found = producer.get(tensor)
+            if found is not None and (kernel.op not in _LAYOUT or nodes[found].op_type == kernel.op):
+                owner.setdefault(found, kernel.name)
+    return owner
+
+
+def _adopt(owner: dict[str, str], node: ir.Node, around: Iterable[ir.Node | None]) -> None:
+    for other in around:
+        if other is not None and other.name in owner:
+            owner[node.name or ""] = owner[other.name]
+            return
+
+
+def _folded(node: ir.Node) -> bool:
+    """Returns whether the node depends on constants only: it is computed while loading."""
+    inputs = [value for value in node.inputs if value is not None]
+    return node.op_type != "DequantizeLinear" and all(map(is_constant, inputs))

@@ -1,0 +1,143 @@
+"""Runs a model in OpenVINO and reads off its runtime graph what each node really is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgewright.core.target import NodePlacement, RunOptions
+from edgewright.errors import EdgewrightError, StepFailed
+from edgewright.runtimes.openvino import compile_options
+from edgewright.targets._feed import Feed
+from edgewright.targets._hub import Hub
+
+RUNS = 4
+_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+_NARROW = frozenset({"i8", "u8", "i4", "u4"})
+_CONVERSIONS = frozenset({"FakeQuantize", "Convert"})
+_MOVES = frozenset(
+    {
+        "Reorder",
+        "Transpose",
+        "Reshape",
+        "Concatenation",
+        "Split",
+        "Pooling",
+        "Gather",
+        "StridedSlice",
+        "Pad",
+        "Broadcast",
+    }
+)
+_NOT_NODES = frozenset({"Const", "Input", "Output"})
+
+
+def prove(
+    openvino: Any, file: Path, hub: Hub, entries: Mapping[str, str], tries: Iterator[Feed]
+) -> list[NodePlacement]:
+    """Returns every node of the compiled graph that is not a constant, an input or an output.
+
+    Args:
+        openvino: The module.
+        file: The IR that ships.
+        hub: The same model, to name sources.
+        entries: Properties of the artifact.
+        tries: Inputs to run it with; the next one is used when OpenVINO refuses one.
+
+    Raises:
+        StepFailed: It cannot be compiled or run.
+    """
+    try:
+        core = openvino.Core()
+        options = compile_options(entries, RunOptions(threads=1, profile=True))
+        compiled = core.compile_model(core.read_model(file), "CPU", options)
+    except RuntimeError as error:
+        raise StepFailed(
+            f"OpenVINO {openvino.__version__} cannot compile the model: {error}",
+            hint="`edgewright inspect` lists the operators it does not take; clean up or re-export the model",
+        ) from error
+    request = compiled.create_infer_request()
+    _run(request, hub, tries)
+    return _placement(compiled.get_runtime_model().get_ordered_ops(), _times(request), _Names(hub))
+
+
+def _run(request: Any, hub: Hub, tries: Iterator[Feed]) -> None:
+    last: Exception | None = None
+    while (feed := next(tries, None)) is not None:
+        try:
+            for _ in range(RUNS):
+                request.infer([feed[spec.name] for spec in hub.inputs])
+            return
+        except EdgewrightError:
+            raise
+        except RuntimeError as error:
+            last = error
+    raise StepFailed(
+        f"OpenVINO cannot run the model: {last}",
+        hint="give the project data whose shapes and dtypes fit the model, or fix its dynamic axes",
+    ) from last
+
+
+def _times(request: Any) -> dict[str, float]:
+    """Microseconds per executed node of the last run."""
+    return {
+        info.node_name: info.real_time.total_seconds() * 1e6
+        for info in request.profiling_info
+        if str(info.status).endswith("EXECUTED")
+    }
+
+
+class _Names:
+    """Resolves OpenVINO's names: it keeps the names of ONNX nodes, or of what they write, and adds to them."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
+        self._producer = {value.name or "": node.name or "" for node in hub.model.graph for value in node.outputs}
+
+    def sources(self, listed: str) -> tuple[str, ...]:
+        """Returns the ONNX nodes behind a comma-separated list of layer names, in graph order."""
+        found = {name for layer in listed.split(",") for name in self._one(layer)}
+        return tuple(sorted(found, key=self._order.__getitem__))
+
+    def _one(self, layer: str) -> Iterator[str]:
+        for name in (layer, layer.removesuffix("_original"), layer.rpartition("/")[0]):
+            if name in self._order:
+                yield name
+                return
+            if name in self._producer:
+                yield self._producer[name]
+                return
+
+
+def _placement(ops: list[Any], times: Mapping[str, float], names: _Names) -> list[NodePlacement]:
+    shown = [op for op in ops if _text(op.get_rt_info(), "layerType") not in _NOT_NODES]
+    return [_node(op, names, times) for op in shown]
+
+
+def _node(op: Any, names: _Names, times: Mapping[str, float]) -> NodePlacement:
+    info, name = op.get_rt_info(), op.get_friendly_name()
+    kind = _text(info, "layerType")
+    return NodePlacement(
+        node=name,
+        op=f"{kind} {_text(info, 'primitiveType')}",
+        where="CPU",
+        precision=precision_of(kind, _text(info, "runtimePrecision")),
+        source=names.sources(_text(info, "originalLayersNames")),
+        share=round(times.get(name, 0.0) / (sum(times.values()) or 1.0), 4),
+        note="" if name in times else "needs no work at run time",
+    )
+
+
+def _text(info: Any, key: str) -> str:
+    value = info[key] if key in info else ""  # noqa: SIM401 - OpenVINO's map has no get()
+    return value if isinstance(value, str) else str(getattr(value, "value", value))
+
+
+def precision_of(kind: str, runtime: str) -> str:
+    """Maps OpenVINO's layer type and runtime precision onto ours."""
+    if kind in _CONVERSIONS:
+        return "conversion"
+    if runtime in _NAMES:
+        return _NAMES[runtime]
+    return "int8" if runtime in _NARROW and kind not in _MOVES else "integer"

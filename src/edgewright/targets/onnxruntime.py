@@ -1,0 +1,118 @@
+"""ONNX Runtime on the CPU.
+
+What ships is the source graph, not the optimised one: ONNX Runtime's optimised graphs hold layouts and fused kernels
+chosen for the processor and the version that made them, so a file optimised here would be wrong or slow elsewhere.
+The price is that the optimiser runs again whenever the artifact is opened, which `load_ms` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgewright.core.measurement import Device
+from edgewright.core.step import Context
+from edgewright.core.target import Artifact, Scheme
+from edgewright.runtimes._require import require
+from edgewright.targets._ort_schemes import ALL, schemes_for
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from edgewright.targets._hub import Hub
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntimeTarget:
+    """Makes a self-contained ONNX file and proves where each kernel runs.
+
+    Attributes:
+        strict: Fail when a node does not run as planned.
+        precision: `auto` follows the plan; the CPU provider computes in float32 whatever is asked, and says so.
+        session: More session options; they win over those of the quantisation scheme.
+    """
+
+    name: ClassVar[str] = "onnxruntime"
+    version: ClassVar[int] = 1
+    requires: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnx-ir")
+    runtime: ClassVar[str] = "onnxruntime"
+    extra: ClassVar[str] = "onnxruntime"
+
+    strict: bool = False
+    precision: str = "auto"
+    session: Mapping[str, str] = field(default_factory=dict)
+
+    def refuses(self, graph: onnx_ir.Model) -> tuple[str, ...]:
+        require("onnxruntime", self.extra)
+        from edgewright.targets._ort_refusal import refusals
+
+        return tuple(refusals(graph))
+
+    def schemes(self, device: Device) -> tuple[Scheme, ...]:
+        return schemes_for(device)
+
+    def precisions(self, device: Device) -> Mapping[str, str]:
+        casts = "ONNX Runtime's CPU provider casts {} to float32 around every node, which is slower than float32"
+        native = device.machine in ("aarch64", "arm64") and "fphp" in device.isa
+        return {
+            "float32": "",
+            "float16": "" if native else casts.format("float16"),
+            "bfloat16": "ONNX Runtime's CPU provider has no bfloat16 kernels for convolutions and products",
+        }
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        """Writes `model.onnx` and `artifact.json`.
+
+        Raises:
+            ToolchainMissing: ONNX Runtime is not installed.
+            StepFailed: It cannot run the model; or `strict` and a node does not run as planned.
+        """
+        require("onnxruntime", self.extra)
+        from edgewright.graph.load import save
+        from edgewright.targets._hub import read_hub
+
+        hub = read_hub(inputs["model"])
+        save(hub.model, out)
+        context.progress(0.3, "proving placement")
+        self._describe(hub, out, inputs.get("data"))
+
+    def _describe(self, hub: Hub, out: Path, data: Path | None) -> None:
+        from edgewright.targets import _judge, _ort_proof
+        from edgewright.targets._feed import feeds
+        from edgewright.targets._hub import inference_precision
+        from edgewright.targets._intent import intents
+
+        ort = require("onnxruntime", self.extra)
+        entries = self._entries(hub)
+        wanted = intents(hub.model, hub.plan, inference_precision(self.precision, hub.plan.hints))
+        proven = _ort_proof.prove(ort, out / "model.onnx", hub, entries, feeds(hub.inputs, data))
+        placement = _judge.judged(hub.model, proven, wanted)
+        artifact = Artifact(
+            target=self.name,
+            runtime=self.runtime,
+            runtime_version=ort.__version__,
+            runtime_range=runtime_range(ort.__version__),
+            files=tuple(sorted(file.name for file in out.iterdir())),
+            inputs=hub.inputs,
+            outputs=hub.outputs,
+            precision=_judge.main_precision(hub.model, placement),
+            session=entries,
+            placement=placement,
+        )
+        _judge.write_artifact(artifact, out, strict=self.strict)
+
+    def _entries(self, hub: Hub) -> dict[str, str]:
+        scheme = next((scheme for scheme in ALL if scheme.name == hub.plan.scheme), None)
+        hinted = hub.plan.hints.get("session", {})
+        return {**(scheme.session if scheme else {}), **{str(k): str(v) for k, v in hinted.items()}, **self.session}
+
+
+def runtime_range(version: str) -> str:
+    """Any later release of the same major version: ONNX Runtime keeps reading older ONNX files."""
+    major, minor = version.split(".")[:2]
+    return f">={major}.{minor},<{int(major) + 1}"
+
+
+plugin = OnnxRuntimeTarget
