@@ -122,6 +122,7 @@ class Quality:
         per_class: Class name -> value of the first metric (classification and detection).
         changed_share: Share of samples whose decision differs from the reference's.
         agreement: True when the figure is agreement with the original model because there are no labels.
+        warnings: What a reader must know, such as outputs that were not finite.
     """
 
     figures: tuple[QualityFigure, ...]
@@ -129,6 +130,7 @@ class Quality:
     per_class: Mapping[str, float] = field(default_factory=dict)
     changed_share: float = 0.0
     agreement: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from edgewright.core.digest import Digest, digest_json
 from edgewright.errors import ToolchainMissing
 from edgewright.store.files import digest_file
 
-_STEP_PACKAGES = tuple(
-    ["core", "pipeline", "runtimes", "formats", "data", "graph", "sources", "passes", "targets", "measure"]
+_STEP_PACKAGES = (
+    *("core", "pipeline", "runtimes", "formats", "data"),
+    *("graph", "sources", "passes", "targets", "measure"),
 )
 """Where the code lives that decides which bytes a step makes."""
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")

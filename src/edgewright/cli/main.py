@@ -1,0 +1,69 @@
+"""The command line: registers the verbs and turns errors into a message, a hint and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import typer
+
+from edgewright.errors import EdgewrightError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="edgewright",
+    help="Takes a trained model to edge devices, and proves every step.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _register() -> None:
+    from edgewright.cli import bundle, cache, model, optimize, run, targets
+
+    app.command("optimize")(optimize.optimize)
+    app.command("inspect")(model.inspect)
+    app.command("merge")(model.merge)
+    app.command("pack")(bundle.pack)
+    app.command("verify")(bundle.verify)
+    app.command("run")(run.run)
+    app.command("targets")(targets.targets)
+    app.add_typer(cache.app, name="cache", help="The folder of kept results.")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+    if version:
+        import edgewright
+
+        typer.echo(f"edgewright {edgewright.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    _register()
+    try:
+        app(standalone_mode=True)
+    except EdgewrightError as error:
+        _show(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted: finished steps are kept; run the same command again to go on", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _show(error: EdgewrightError) -> None:
+    if "--json" in sys.argv:
+        detail = {"error": type(error).__name__, "message": error.message, "hint": error.hint, "exit": error.exit_code}
+        typer.echo(json.dumps(detail))
+    typer.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        typer.echo(f"  fix: {error.hint}", err=True)

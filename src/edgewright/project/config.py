@@ -1,0 +1,194 @@
+"""`edgewright.toml` -> Project, strictly: an unknown key is an error that suggests the near one."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgewright.core.budget import Budget
+from edgewright.core.codec import decode
+from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.core.tensors import TensorSpec
+from edgewright.errors import ConfigError
+from edgewright.search.request import OBJECTIVES, QualityConfig, SearchConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA = 1
+FILE_NAME = "edgewright.toml"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """`[model]`: the trained model.
+
+    Attributes:
+        source: Path of an `.onnx` or `.tflite` file, or `module:factory` for PyTorch.
+        kind: `onnx`, `tflite` or `torch`; found from the source when absent.
+        checkpoint: PyTorch weights: safetensors or a state dict.
+        inputs: PyTorch only: name, dtype and shape of every input; a string names a dynamic axis.
+        arguments: PyTorch only: keyword arguments of the factory.
+    """
+
+    source: str
+    kind: str = ""
+    checkpoint: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeConfig:
+    """`[[recipes]]`: a sequence of passes to try beside the built-in ladder."""
+
+    title: str
+    passes: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """`[output]`: where the report, the study and the bundles go, relative to the project."""
+
+    folder: str = "edgewright-out"
+    golden: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """The file as written; see the reference for every key."""
+
+    schema: int
+    name: str
+    model: ModelConfig
+    targets: tuple[Mapping[str, Any], ...]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | str = ()
+    seed: int = 0
+    preprocess: tuple[Mapping[str, Any], ...] = ()
+    postprocess: tuple[Mapping[str, Any], ...] = ()
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    budget: Budget = field(default_factory=Budget)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    recipes: tuple[RecipeConfig, ...] = ()
+    output: OutputConfig = OutputConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project ready to run.
+
+    Attributes:
+        root: Folder of the TOML file; relative paths start here.
+        file: The file as written, with environment variables filled in.
+        labels: Class names, read from the file that `labels` names if it is a path.
+    """
+
+    root: Path
+    file: ProjectFile
+    labels: tuple[str, ...]
+
+    @property
+    def output(self) -> Path:
+        """The output folder."""
+        return self.root / self.file.output.folder
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The user's own recipes."""
+        return tuple(Recipe(r.title, tuple(_step_spec(p, r.title) for p in r.passes)) for r in self.file.recipes)
+
+    @property
+    def targets(self) -> tuple[StepSpec, ...]:
+        """The targets to optimise for, in the order of the file."""
+        return tuple(_step_spec(table, "targets") for table in self.file.targets)
+
+
+def load_project(path: Path) -> Project:
+    """Reads a project.
+
+    Args:
+        path: `edgewright.toml`, or the folder that holds it.
+
+    Raises:
+        ConfigError: It is missing, not TOML, or has an unknown key or a wrong value.
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise ConfigError(f"no project file at {path}", hint=f"give the path of an {FILE_NAME}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
+    file = decode(ProjectFile, _filled_in(table, path.name), path.name)
+    _check(file, path.name)
+    root = path.parent.resolve()
+    return Project(root, file, _labels(root, file.labels))
+
+
+def _check(file: ProjectFile, where: str) -> None:
+    if file.schema != SCHEMA:
+        hint = f"this release reads schema {SCHEMA}" + ("; install a newer one" if file.schema > SCHEMA else "")
+        raise ConfigError(f"{where}: schema {file.schema}", hint=hint)
+    if not file.targets:
+        raise ConfigError(f"{where}: no targets", hint='add [[targets]] with name = "onnxruntime"')
+    if file.search.objective not in OBJECTIVES:
+        raise ConfigError(f"{where}: objective {file.search.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
+    if file.search.stop not in ("auto", "met", "exhausted"):
+        raise ConfigError(f"{where}: stop {file.search.stop!r}", hint="one of auto, met, exhausted")
+    if not file.quality.metrics:
+        raise ConfigError(f"{where}: [quality] metrics is empty", hint='name at least one, e.g. ["top-1"]')
+    if file.budget.latency_percentile not in (50, 90, 95, 99):
+        raise ConfigError(f"{where}: latency_percentile {file.budget.latency_percentile}", hint="50, 90, 95 or 99")
+    for name, counts in (("threads", file.search.threads), ("batch", file.search.batch)):
+        if not counts or min(counts) < 1:
+            raise ConfigError(f"{where}: [search] {name} = {list(counts)}", hint="one or more numbers, 1 or larger")
+
+
+def _step_spec(table: Mapping[str, Any], where: str) -> StepSpec:
+    if not isinstance(table.get("name"), str):
+        raise ConfigError(f"{where}: an entry without a name", hint='add name = "..."')
+    return StepSpec(table["name"], {k: v for k, v in table.items() if k != "name"})
+
+
+def _labels(root: Path, labels: tuple[str, ...] | str) -> tuple[str, ...]:
+    if not isinstance(labels, str):
+        return labels
+    path = root / labels
+    if not path.is_file():
+        raise ConfigError(f"labels: no file {path}", hint="one label per line, or a JSON list of strings")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        import json
+
+        return tuple(str(name) for name in json.loads(text))
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _filled_in(value: Any, where: str) -> Any:
+    """Replaces `${NAME}` in every string by the environment variable.
+
+    Raises:
+        ConfigError: The variable is not set.
+    """
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: _variable(match.group(1), where), value)
+    if isinstance(value, list):
+        return [_filled_in(item, where) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled_in(item, f"{where} {key}") for key, item in value.items()}
+    return value
+
+
+def _variable(name: str, where: str) -> str:
+    if name not in os.environ:
+        raise ConfigError(f"{where}: ${{{name}}} is not set", hint=f"set it: export {name}=...")
+    return os.environ[name]

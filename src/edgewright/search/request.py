@@ -1,0 +1,91 @@
+"""What a search is asked: the whole question, with nothing left to look up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgewright.core.budget import Budget
+from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.engine.execute import Input
+
+OBJECTIVES = ("latency", "throughput", "size", "memory", "energy")
+
+
+@dataclass(frozen=True, slots=True)
+class QualityConfig:
+    """`[quality]`: how good is measured.
+
+    Attributes:
+        metrics: Names or `module:function`; the first is judged. Without labels use `agreement`.
+        limit: Most samples to use per split; None for all.
+    """
+
+    metrics: tuple[str, ...] = ("agreement",)
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """`[search]`: what is tried and for how long.
+
+    Attributes:
+        objective: `latency`, `throughput`, `size`, `memory` or `energy`: the best inside the budget wins.
+        threads: Thread counts to try; the first is used for all comparisons.
+        batch: Batch sizes to try; the first is used for all comparisons.
+        stop: `met` ends at the first candidate inside the budget, `exhausted` tries the whole ladder, `auto` is `met`
+            when the budget limits a cost and `exhausted` when it limits only quality.
+        ladder: Names of rungs to try; empty for all.
+        timing_seconds: Longest time spent on timing one candidate.
+        timing_width: The ratio's 95% interval is narrowed to this width.
+        reference: Target that runs the original model; every ratio compares with it.
+        calibration_limit: Most calibration samples to use.
+    """
+
+    objective: str = "latency"
+    threads: tuple[int, ...] = (1,)
+    batch: tuple[int, ...] = (1,)
+    stop: str = "auto"
+    ladder: tuple[str, ...] = ()
+    timing_seconds: float = 20.0
+    timing_width: float = 0.05
+    reference: str = "onnxruntime"
+    calibration_limit: int | None = None
+
+    def stops_when_met(self, budget: Budget) -> bool:
+        """Returns whether the first candidate inside `budget` ends the ladder."""
+        return self.stop == "met" or (self.stop == "auto" and budget.limits_cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One search.
+
+    Attributes:
+        project: Name of the project.
+        source: The import step.
+        model: Its named inputs: the model file, checkpoint, code.
+        data: The `data.json` of the project.
+        targets: Targets by name with their fields.
+        recipes: The user's own recipes, tried after the ladder.
+        quality: See `QualityConfig`.
+        budget: Limits.
+        search: See `SearchConfig`.
+        golden: Number of golden pairs to record for each winner.
+        labels: Class names.
+        origin: Where the model came from, for the reader.
+    """
+
+    project: str
+    source: StepSpec
+    model: Mapping[str, Input]
+    data: Input
+    targets: tuple[StepSpec, ...]
+    recipes: tuple[Recipe, ...] = ()
+    quality: QualityConfig = QualityConfig()
+    budget: Budget = field(default_factory=Budget)
+    search: SearchConfig = SearchConfig()
+    golden: int = 8
+    labels: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,205 @@
+"""The search: profile first, then the cheapest technique, each step validated, until the budget is met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edgewright.core.measurement import Quality
+from edgewright.core.recipe import Candidate, StepSpec, Study
+from edgewright.engine import registry, toolchain
+from edgewright.engine.execute import Executor, Result
+from edgewright.errors import ToolchainMissing
+from edgewright.measure.audit import Audit
+from edgewright.measure.survey import Survey
+from edgewright.search.explain import annotate
+from edgewright.search.imported import Imported
+from edgewright.search.ladder import Facts, Rung, ladder
+from edgewright.search.observer import Observer, Silent
+from edgewright.search.request import Request
+from edgewright.search.trial import Trials, read
+
+STUDY_SCHEMA = 1
+Save = Callable[[Study], None]
+
+
+def search(
+    request: Request, executor: Executor, *, observer: Observer | None = None, save: Save | None = None
+) -> Study:
+    """Answers `request`.
+
+    Args:
+        request: The question.
+        executor: Runs and caches the steps.
+        observer: Told what happens.
+        save: Called with the study so far after every candidate, so that nothing found is lost.
+
+    Raises:
+        EdgewrightError: The model, the data, a metric, a toolchain or the disk is at fault.
+    """
+    return _Search(request, executor, observer or Silent(), save or (lambda study: None)).run()
+
+
+class _Search:
+    def __init__(self, request: Request, executor: Executor, observer: Observer, save: Save) -> None:
+        self.request = request
+        self.executor = executor
+        self.observer = observer
+        self.save = save
+        self.threads = request.search.threads[0]
+        self.batch = request.search.batch[0]
+        self.artifacts: dict[str, Result] = {}
+
+    def run(self) -> Study:
+        self._need_targets()
+        self.observer.phase("import")
+        imported = self.executor.run("sources", self.request.source, {**self.request.model, "data": self.request.data})
+        warnings = self._audit(imported)
+        survey = self._survey(imported)
+        trials = Trials(self.executor, self.request, imported)
+        self.observer.phase("original model")
+        reference = trials.judge_reference(StepSpec(self.request.search.reference), self.threads, self.batch)
+        self.study = self._begin(imported, reference, warnings)
+        facts = _facts(survey, reference)
+        for target in self.request.targets:
+            self._climb(trials, target, facts)
+            self._sweep_options(trials, target)
+        self.study = annotate(self.study)
+        self._finish(trials)
+        self.save(self.study)
+        return self.study
+
+    def _need_targets(self) -> None:
+        for spec in (*self.request.targets, StepSpec(self.request.search.reference)):
+            target = registry.make("targets", spec)
+            extra = getattr(target, "extra", "")
+            if extra and toolchain.missing(extra):
+                absent = ", ".join(toolchain.missing(extra))
+                message = f"target {spec.name} needs {absent}, not installed here"
+                raise ToolchainMissing(message, hint=f"{toolchain.install_line(extra)}, or remove the target")
+
+    def _audit(self, imported: Result) -> tuple[str, ...]:
+        self.observer.phase("data")
+        spec = StepSpec("audit", {"metrics": list(self.request.quality.metrics)})
+        made = self.executor.run("measure", spec, {"data": self.request.data, "model": imported.as_input()})
+        return read(made, "audit.json", Audit).warnings
+
+    def _survey(self, imported: Result) -> Survey:
+        self.observer.phase("profile")
+        spec = StepSpec("survey", {"targets": [target.name for target in self.request.targets]})
+        return read(self.executor.run("measure", spec, {"model": imported.as_input()}), "survey.json", Survey)
+
+    def _begin(self, imported: Result, reference: Candidate, warnings: tuple[str, ...]) -> Study:
+        found = read(imported, "import.json", Imported)
+        distributions = {name for record in reference.lineage for name in record.tools}
+        return Study(
+            schema=STUDY_SCHEMA,
+            project=self.request.project,
+            device=self.executor.device,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            budget=self.request.budget,
+            objective=self.request.search.objective,
+            reference=reference,
+            candidates=(),
+            warnings=warnings,
+            tools=toolchain.versions({*distributions, "edgewright", "numpy"}),
+            labels=self.request.labels,
+            source={**self.request.origin, **found.summary()},
+        )
+
+    def _climb(self, trials: Trials, target: StepSpec, facts: Facts) -> None:
+        """Climbs the ladder for one target, then tries the user's own recipes."""
+        self.observer.phase(f"search for {target.name}")
+        step = registry.make("targets", target)
+        device = self.executor.device
+        rungs = ladder(target, facts, step.schemes(device), step.precisions(device))  # type: ignore[attr-defined]
+        wanted = self.request.search.ladder
+        rung = next(rungs, None)
+        while rung is not None:
+            skipped = bool(wanted) and rung.name not in wanted and rung.name != "float"
+            candidate = Candidate("", target.name, rung.recipe, self.threads, self.batch) if skipped else None
+            candidate = candidate or self._try(trials, rung)
+            if not skipped and self._may_stop(candidate):
+                return
+            try:
+                rung = rungs.send(candidate)
+            except StopIteration:
+                rung = None
+        for recipe in self.request.recipes:
+            if self._may_stop(self._try(trials, Rung("own", recipe, target))):
+                return
+
+    def _try(self, trials: Trials, rung: Rung) -> Candidate:
+        index = len(self.study.of_target(rung.target.name)) + 1
+        self.observer.candidate_started(rung.recipe.title, rung.target.name, index, 0)
+        candidate = trials.run(rung, self.threads, self.batch)
+        return self._add(candidate)
+
+    def _add(self, candidate: Candidate) -> Candidate:
+        self.study = replace(self.study, candidates=(*self.study.candidates, candidate))
+        self.observer.candidate_finished(candidate)
+        self.save(annotate(self.study))
+        return candidate
+
+    def _may_stop(self, candidate: Candidate) -> bool:
+        judged = candidate.measurement is not None and not candidate.violations
+        return judged and self.request.search.stops_when_met(self.request.budget)
+
+    def _sweep_options(self, trials: Trials, target: StepSpec) -> None:
+        """Times the best candidate so far with the other thread counts and batch sizes."""
+        best = annotate(self.study).winners.get(target.name)
+        if best is None:
+            return
+        chosen = self.study.candidate(best)
+        if chosen.measurement is None:
+            return
+        artifact = trials.compile(target, trials.apply(chosen.recipe))
+        for threads in self.request.search.threads:
+            for batch in self.request.search.batch:
+                if (threads, batch) != (self.threads, self.batch):
+                    title = f"{chosen.recipe.title}, {threads} threads, batch {batch}"
+                    self.observer.candidate_started(title, target.name, 0, 0)
+                    self._add(trials.retime(chosen, artifact, threads, batch))
+
+    def _finish(self, trials: Trials) -> None:
+        """Scores the finalists on `test` and records golden pairs of each winner."""
+        self.observer.phase("test split")
+        assert trials.reference is not None
+        tested = trials.evaluate(trials.reference.artifact, "test", self.threads)
+        reference = _with_test(self.study.reference, tested)
+        self.study = replace(self.study, reference=reference)
+        finalists = {*self.study.winners.values(), *(id for front in self.study.fronts.values() for id in front)}
+        updated = [self._finalist(trials, c, tested) if c.id in finalists else c for c in self.study.candidates]
+        self.study = replace(self.study, candidates=tuple(updated))
+
+    def _finalist(self, trials: Trials, candidate: Candidate, reference: Result) -> Candidate:
+        target = next(t for t in self.request.targets if t.name == candidate.target)
+        artifact = trials.compile(target, trials.apply(candidate.recipe))
+        candidate = _with_test(candidate, trials.evaluate(artifact, "test", self.threads, reference))
+        if candidate.id not in self.study.winners.values():
+            return candidate
+        spec = StepSpec("golden", {"count": self.request.golden, "split": "test", "threads": candidate.threads})
+        golden = self.executor.run("measure", spec, {"artifact": artifact.as_input(), "data": self.request.data})
+        return replace(candidate, evidence={**candidate.evidence, "golden": golden.digest})
+
+
+def _with_test(candidate: Candidate, made: Result) -> Candidate:
+    assert candidate.measurement is not None
+    quality = read(made, "quality.json", Quality)
+    evidence = {**candidate.evidence, "test-outcomes": made.digest}
+    return replace(candidate, measurement=replace(candidate.measurement, test=quality), evidence=evidence)
+
+
+def _facts(survey: Survey, reference: Candidate) -> Facts:
+    total = sum(operator.microseconds for operator in reference.operators)
+    share: dict[str, float] = {}
+    for operator in reference.operators:
+        kind = _graph_operator(operator.op)
+        share[kind] = share.get(kind, 0.0) + operator.microseconds / max(total, 1e-9)
+    return Facts(survey.quantized, survey.refusals, share)
+
+
+def _graph_operator(kernel: str) -> str:
+    """Returns the operator that a runtime's kernel stands for: `FusedConv` is a Conv."""
+    return next((op for op in ("Conv", "MatMul", "Gemm") if op in kernel), kernel)
