@@ -57,8 +57,11 @@ class Metric(Protocol):
     the figure (it is called on bootstrap resamples too).
     """
 
-    name: str
-    higher_is_better: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
 
     def contribution(self, decision: Decision, label: Any) -> Any: ...
 

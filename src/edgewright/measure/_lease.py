@@ -1,0 +1,58 @@
+"""An exclusive lease on a device: two measurements of time never run at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgewright.core.step import Context
+from edgewright.errors import StepFailed
+
+_POLL_SECONDS = 0.2
+
+
+@contextmanager
+def lease(device: str, context: Context) -> Iterator[None]:
+    """Waits until no other process of this user measures on `device`, and keeps others waiting meanwhile.
+
+    The lock belongs to the open file: it ends with the process, however that ends.
+
+    Raises:
+        StepFailed: The folder of the lock is not this user's.
+    """
+    path = runtime_folder() / f"device-{device}.lock"
+    with path.open("a") as file:
+        told = False
+        while not _try_lock(file.fileno()):
+            if not told:
+                context.progress(0.0, f"waiting: another process measures on {device}")
+            told = True
+            time.sleep(_POLL_SECONDS)
+        yield
+
+
+def runtime_folder() -> Path:
+    """Returns the folder of this user's locks, made if need be.
+
+    Raises:
+        StepFailed: It belongs to somebody else.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(base) / "edgewright" if base else Path(tempfile.gettempdir()) / f"edgewright-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StepFailed(f"{folder} belongs to another user", hint="set XDG_RUNTIME_DIR to a folder of your own")
+    return folder
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""Latency, load time, memory, size and energy of an artifact, interleaved with the reference."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edgewright.core.codec import encode_json
+from edgewright.core.measurement import Ratio, Timing
+from edgewright.core.step import Context
+from edgewright.measure._conditions import conditions, load_average
+from edgewright.measure._host import HostProcess
+from edgewright.measure._lease import lease
+from edgewright.measure._rounds import Side, alone, interleave, summary
+from edgewright.measure._samples import run_inputs, save_inputs
+from edgewright.runtimes import load_artifact
+
+TIMING = "timing.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """Times an artifact in a fresh process, in turn with the reference in another, and writes `timing.json`.
+
+    Inputs: `artifact`, `data`, and `reference`, the artifact every ratio compares with; without it, or when it is the
+    same folder, one process is timed and the ratio is 1. Both get the same threads and the same samples.
+
+    Attributes:
+        threads: Intra-operator threads.
+        batch: Samples per run.
+        max_seconds: Limit of the interleaved part.
+        target_width: Width of the ratio's 95% interval, relative to the ratio, at which timing stops.
+        split: Where the samples come from.
+    """
+
+    name: ClassVar[str] = "time"
+    version: ClassVar[int] = 1
+    requires: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    threads: int = 1
+    batch: int = 1
+    max_seconds: float = 20.0
+    target_width: float = 0.05
+    split: str = "tune"
+
+    def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        """See `edgewright.core.step.Step`.
+
+        Raises:
+            StepFailed: A process that holds an artifact died; the message ends with its log.
+        """
+        batches = run_inputs(load_artifact(inputs["artifact"]), inputs["data"], self.split, self.batch)
+        with tempfile.TemporaryDirectory(dir=context.scratch) as folder, lease("local", context):
+            timing = self._timed(inputs, save_inputs(batches, Path(folder)), context)
+        (out / TIMING).write_bytes(encode_json(timing))
+
+    def _timed(self, inputs: Mapping[str, Path], samples: list[Path], context: Context) -> Timing:
+        artifact, other = inputs["artifact"], inputs.get("reference")
+        load = load_average()
+        with ExitStack() as stack:
+            host = stack.enter_context(HostProcess(artifact))
+            load_ms = host.open(samples, self.threads)
+            candidate = Side(host)
+            if other is None or other.resolve() == artifact.resolve():
+                reference = candidate
+                candidate.warm_up()
+                ratio, note = alone(candidate), "the reference itself"
+            else:
+                reference = Side(self._opened(stack, other, samples))
+                ratio, note = self._compared(candidate, reference, context)
+            return Timing(
+                latency_ms=summary(candidate.milliseconds),
+                reference_ms=summary(reference.milliseconds),
+                speedup=ratio,
+                throughput=self.batch * 1000.0 / summary(candidate.milliseconds).p50,
+                load_ms=load_ms,
+                size_bytes=size_bytes(artifact),
+                peak_memory_bytes=host.peak_memory_bytes(),
+                energy_mj=candidate.energy_mj,
+                energy_note=host.energy_note(),
+                conditions=conditions(
+                    threads=self.threads,
+                    batch=self.batch,
+                    load=load,
+                    rounds=len(candidate.blocks),
+                    warmup=candidate.warmup,
+                    note=note,
+                ),
+            )
+
+    def _opened(self, stack: ExitStack, artifact: Path, samples: list[Path]) -> HostProcess:
+        host = stack.enter_context(HostProcess(artifact))
+        host.open(samples, self.threads)
+        return host
+
+    def _compared(self, candidate: Side, reference: Side, context: Context) -> tuple[Ratio, str]:
+        candidate.warm_up()
+        reference.warm_up()
+        return interleave(
+            candidate, reference, width=self.target_width, seconds=self.max_seconds, progress=context.progress
+        )
+
+
+def size_bytes(artifact: Path) -> int:
+    """Returns the bytes of the files an artifact ships, external data included, its description left out."""
+    return sum((artifact / name).stat().st_size for name in load_artifact(artifact).files)
+
+
+plugin = Time
