@@ -47,9 +47,10 @@ def test_equal_outputs_are_stored_once(cache):
 
 def test_nothing_is_kept_of_a_failed_write(cache):
     key = digest_bytes(b"x")
-    with pytest.raises(RuntimeError), cache.writer(key) as out:
-        (out / "half").write_bytes(b"1")
-        raise RuntimeError
+    write_half_and_fail = cache.writer(key)
+    (write_half_and_fail.__enter__() / "half").write_bytes(b"1")
+    with pytest.raises(RuntimeError):
+        write_half_and_fail.__exit__(RuntimeError, RuntimeError(), None)
     assert cache.find(key) is None
     assert list((cache.root / "tmp").iterdir()) == []
 

@@ -36,14 +36,12 @@ class ModelConfig:
         kind: `onnx`, `tflite` or `torch`; found from the source when absent.
         checkpoint: PyTorch weights: safetensors or a state dict.
         inputs: PyTorch only: name, dtype and shape of every input; a string names a dynamic axis.
-        arguments: PyTorch only: keyword arguments of the factory.
     """
 
     source: str
     kind: str = ""
     checkpoint: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

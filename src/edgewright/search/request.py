@@ -67,6 +67,7 @@ class Request:
         source: The import step.
         model: Its named inputs: the model file, checkpoint, code.
         data: The `data.json` of the project.
+        code: The project's folder, identified by the sources of the user's metrics; None when there are none.
         targets: Targets by name with their fields.
         recipes: The user's own recipes, tried after the ladder.
         quality: See `QualityConfig`.
@@ -81,6 +82,7 @@ class Request:
     source: StepSpec
     model: Mapping[str, Input]
     data: Input
+    code: Input | None
     targets: tuple[StepSpec, ...]
     recipes: tuple[Recipe, ...] = ()
     quality: QualityConfig = QualityConfig()

@@ -117,6 +117,8 @@ class Trials:
         inputs = {"artifact": artifact.as_input(), "data": self.request.data}
         if reference is not None:
             inputs["reference"] = reference.as_input()
+        if self.request.code is not None:
+            inputs["code"] = self.request.code
         return self.executor.run("measure", StepSpec("evaluate", config), inputs)
 
     def time(self, artifact: Result, threads: int, batch: int) -> Timing:
@@ -168,15 +170,13 @@ class Trials:
         """Makes what a pass declares it needs beside the model: data, or statistics gathered from it."""
         makers: dict[str, Callable[[], Input | Result]] = {
             "data": lambda: self.request.data,
-            "statistics": lambda: self._statistics(spec, model),
+            "statistics": lambda: self._statistics(model),
         }
         needs: tuple[str, ...] = getattr(registry.load("passes", spec.name), "needs", ())
         return {name: makers[name]() for name in needs}
 
-    def _statistics(self, spec: StepSpec, model: Result) -> Result:
-        config: dict[str, Any] = {"ranges": spec.config.get("ranges", "minmax")}
-        if self.request.search.calibration_limit is not None:
-            config["limit"] = self.request.search.calibration_limit
+    def _statistics(self, model: Result) -> Result:
+        config: dict[str, Any] = {"limit": self.request.search.calibration_limit}
         inputs = {"model": model.as_input(), "data": self.request.data}
         return self.executor.run("passes", StepSpec("calibrate", config), inputs)
 

@@ -1,0 +1,98 @@
+"""Project -> Request: which source, which inputs, which data, by which identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgewright.core.codec import encode
+from edgewright.core.digest import digest_json
+from edgewright.core.recipe import StepSpec
+from edgewright.data import DataSpec, code_digest, data_digest, save_spec
+from edgewright.engine.execute import Input
+from edgewright.errors import ConfigError, SourceError
+from edgewright.project.config import ModelConfig, Project
+from edgewright.search.request import Request
+from edgewright.store.files import digest_file, digest_json_file
+
+_KINDS = {".onnx": "onnx", ".tflite": "tflite"}
+
+
+def ask(project: Project, work: Path) -> Request:
+    """Builds the request of a project; writes its `data.json` into `work`.
+
+    Raises:
+        SourceError: The model is missing.
+        ConfigError: Its kind is unknown or its fields do not fit.
+        DataError: The data is missing.
+    """
+    file = project.file
+    source, model = _source(project)
+    return Request(
+        project=file.name,
+        source=source,
+        model=model,
+        data=_data(project, work),
+        code=_metric_code(project),
+        targets=project.targets,
+        recipes=project.recipes,
+        quality=file.quality,
+        budget=file.budget,
+        search=file.search,
+        golden=file.output.golden,
+        labels=project.labels,
+        origin={"source": _shown(file.model.source)},
+    )
+
+
+def kind_of(model: ModelConfig) -> str:
+    """Returns the source plugin for a model.
+
+    Raises:
+        ConfigError: It cannot be told.
+    """
+    if model.kind:
+        return model.kind
+    suffix = Path(model.source).suffix.lower()
+    if suffix in _KINDS:
+        return _KINDS[suffix]
+    if ":" in model.source:
+        return "torch"
+    hint = 'give an .onnx or .tflite file, or "module:factory" for PyTorch'
+    raise ConfigError(f"[model] source {model.source!r}: cannot tell what it is", hint=hint)
+
+
+def _source(project: Project) -> tuple[StepSpec, dict[str, Input]]:
+    model, kind = project.file.model, kind_of(project.file.model)
+    inputs: dict[str, Input] = {}
+    if model.checkpoint is not None:
+        inputs["checkpoint"] = _file_input(project.root / model.checkpoint, "[model] checkpoint")
+    if kind == "torch":
+        inputs["code"] = Input(project.root, code_digest(model.source, project.root))
+        return StepSpec(kind, {"factory": model.source, "inputs": encode(model.inputs)}), inputs
+    inputs["model"] = _file_input(project.root / model.source, "[model] source")
+    return StepSpec(kind), inputs
+
+
+def _file_input(path: Path, where: str) -> Input:
+    if not path.is_file():
+        raise SourceError(f"{where}: no file {path}", hint="correct the path; it is relative to the project file")
+    return Input(path, _digest_with_external_data(path))
+
+
+def _digest_with_external_data(path: Path) -> Any:
+    """Digests a model together with the files beside it that ONNX keeps large tensors in."""
+    beside = sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file() and p != path)
+    beside += sorted(p for p in path.parent.glob(f"{path.stem}*.data") if p.is_file() and p not in beside)
+    if path.suffix.lower() != ".onnx" or not beside:
+        return digest_file(path)
+    return digest_json({p.name: digest_file(p) for p in (path, *beside)})
+
+
+def _data(project: Project, work: Path) -> Input:
+    return Input(Path(), digest_json({}))
+
+
+def _shown(source: str) -> str:
+    """Returns the name of the model without the folders of this machine."""
+    return source if ":" in source else Path(source).name

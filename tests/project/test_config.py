@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from edgewright.errors import ConfigError
+from edgewright.project.config import load_project
+
+GOOD = """
+schema = 1
+name = "digits"
+labels = ["zero", "one"]
+[model]
+source = "model.onnx"
+[data]
+reader = "npz"
+path = "${DATA_FOLDER}/digits.npz"
+[quality]
+metrics = ["top-1"]
+[budget]
+quality_drop = 0.01
+[[targets]]
+name = "onnxruntime"
+strict = true
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_FOLDER", "/data")
+
+    def write(text: str):
+        (tmp_path / "edgewright.toml").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_a_project_is_read(write):
+    project = load_project(write(GOOD))
+    assert project.file.data["path"] == "/data/digits.npz"
+    assert project.file.budget.quality_drop == 0.01
+    assert [(t.name, dict(t.config)) for t in project.targets] == [("onnxruntime", {"strict": True})]
+    assert project.labels == ("zero", "one")
+
+
+def test_labels_may_come_from_a_file(write, tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n\n")
+    (tmp_path / "labels.json").write_text('["c"]')
+    assert load_project(write(GOOD.replace('["zero", "one"]', '"labels.txt"'))).labels == ("a", "b")
+    assert load_project(write(GOOD.replace('["zero", "one"]', '"labels.json"'))).labels == ("c",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("quality_drop", "quality_dorp", '"quality_drop"'),
+        ("[model]\nsource", "[model]\nsorce", '"source"'),
+        ("schema = 1", "schema = 2", "schema 1"),
+        ("[[targets]]", "[[target]]", '"targets"'),
+        ('name = "onnxruntime"', "", 'name = "..."'),
+        ('metrics = ["top-1"]', "metrics = []", "at least one"),
+        ("${DATA_FOLDER}", "${NOT_SET}", "export NOT_SET"),
+        ('["zero", "one"]', '"missing.txt"', "one label per line"),
+        ("quality_drop = 0.01", 'quality_drop = "a"', "reference"),
+        ("quality_drop = 0.01", "latency_percentile = 94", "50, 90, 95 or 99"),
+        ("schema = 1", "schema = ", "line"),
+        ("[budget]", "[search]\nthreads = [0]\n[budget]", "1 or larger"),
+        ("[budget]", '[search]\nobjective = "speed"\n[budget]', "latency"),
+    ],
+)
+def test_mistakes_name_their_fix(write, old, new, said):
+    with pytest.raises(ConfigError) as caught:
+        load_project(write(GOOD.replace(old, new))).targets  # noqa: B018
+    assert said in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="no project file"):
+        load_project(tmp_path)
