@@ -47,10 +47,9 @@ def test_equal_outputs_are_stored_once(cache):
 
 def test_nothing_is_kept_of_a_failed_write(cache):
     key = digest_bytes(b"x")
-    write_half_and_fail = cache.writer(key)
-    (write_half_and_fail.__enter__() / "half").write_bytes(b"1")
-    with pytest.raises(RuntimeError):
-        write_half_and_fail.__exit__(RuntimeError, RuntimeError(), None)
+    with pytest.raises(RuntimeError), cache.writer(key) as out:  # noqa: PT012 - the failure is inside
+        (out / "half").write_bytes(b"1")
+        raise RuntimeError
     assert cache.find(key) is None
     assert list((cache.root / "tmp").iterdir()) == []
 
