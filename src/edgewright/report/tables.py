@@ -1,0 +1,94 @@
+"""The final tables on a terminal: one per target, every figure with its unit and its interval."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgewright.core.recipe import Study
+from edgewright.report.rows import Row, rows
+from edgewright.report.terminal import STYLES
+
+_WIDE = 150
+
+
+def print_study(study: Study, console: Console | None = None) -> None:
+    """Prints a table and the winner's sentence for every target, then the warnings."""
+    console = console or Console()
+    for target in dict.fromkeys(c.target for c in study.candidates):
+        console.print(target_table(study, target, console.width))
+    for warning in study.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def target_table(study: Study, target: str, width: int = _WIDE) -> Group:
+    """Returns the table of one target: the original, then its candidates; below it why each won or lost.
+
+    Args:
+        study: Annotated.
+        target: Name of the target.
+        width: Of the terminal in columns; narrow ones show fewer columns, never fewer candidates.
+    """
+    found = rows(study, target)
+    metric = study.reference.measurement.tune.figures[0].metric if study.reference.measurement else "quality"
+    table = Table(title=Text(_headline(study, target)), title_justify="left", title_style="bold", expand=False)
+    table.add_column("candidate", overflow="fold", min_width=12)
+    for header in _headers(metric, width):
+        table.add_column(header, justify="right", overflow="fold")
+    table.add_column("verdict")
+    for row in found:
+        table.add_row(_name(row), *_cells(row, width), _verdict(row), style="bold" if row.winner else "")
+    return Group(table, *_reasons(found), Text(_basis(study, found), style="dim"), Text(""))
+
+
+def _headline(study: Study, target: str) -> str:
+    if target not in study.winners:
+        return f"{target}: nothing ran"
+    outcome = "meets the budget" if study.met.get(target) else "does NOT meet the budget"
+    return f"{target}: {study.best(target).recipe.title} {outcome}"
+
+
+def _headers(metric: str, width: int) -> list[str]:
+    headers = [f"{metric}\n(95%)", "paired drop\n(95%)", "p50\np95", "speed-up\n(95%)", "size"]
+    return [*headers, "peak memory"] if width >= 100 else headers
+
+
+def _cells(row: Row, width: int) -> list[RenderableType]:
+    cells = [
+        _two(f"{row.quality} {row.split}", row.quality_interval),
+        _two(row.drop, row.drop_interval),
+        _two(row.p50, row.p95, dim=False),
+        _two(row.speedup, row.speedup_interval),
+        Text(row.size),
+    ]
+    return [*cells, Text(row.memory)] if width >= 100 else list(cells)
+
+
+def _two(first: str, second: str, *, dim: bool = True) -> Text:
+    if first.startswith("-") and second == "-":
+        return Text("-", style="dim")
+    return Text(first).append(f"\n{second}", style="dim" if dim else "")
+
+
+def _name(row: Row) -> Text:
+    return Text(f"> {row.title}" if row.winner else row.title)
+
+
+def _verdict(row: Row) -> Text:
+    return Text("winner" if row.winner and row.verdict == "met" else row.verdict, style=STYLES.get(row.verdict, ""))
+
+
+def _reasons(found: tuple[Row, ...]) -> list[Text]:
+    lines = []
+    for row in found:
+        if row.verdict == "reference" or not row.why:
+            continue
+        mark = ">" if row.winner else " "
+        lines.append(Text(f"{mark} ").append(row.title, style="bold").append(f": {row.why}"))
+    return lines
+
+
+def _basis(study: Study, found: tuple[Row, ...]) -> str:
+    kinds = sorted({row.basis for row in found if row.basis != "not timed"}) or ["not timed"]
+    return f"{', '.join(kinds)} on {study.device.name}: {study.device.processor} ({study.device.cores} cores)"
