@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,7 @@ from edgewright.runtimes._inputs import check_inputs
 from edgewright.runtimes._open import load_artifact
 from edgewright.runtimes._require import require_openvino
 
+_COUNTED = re.compile(r"(?<![A-Za-z0-9])([A-Z][A-Za-z]*)_\d+")
 PRECISION_HINT = "INFERENCE_PRECISION_HINT"
 
 
@@ -35,8 +37,8 @@ class OpenVino:
 @contextmanager
 def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
     artifact = load_artifact(path)
-    openvino = require_openvino()
-    yield OvRunner(artifact, _compile(openvino, path, artifact, options), options.profile)
+    compiled, names = _compile(require_openvino(), path, artifact, options)
+    yield OvRunner(artifact, compiled, names if options.profile else None)
 
 
 def compile_options(entries: Mapping[str, str], options: RunOptions) -> dict[str, Any]:
@@ -50,11 +52,32 @@ def compile_options(entries: Mapping[str, str], options: RunOptions) -> dict[str
     }
 
 
-def _compile(openvino: Any, path: Path, artifact: Artifact, options: RunOptions) -> Any:
+class StableNames:
+    """Renames what OpenVINO called after a counter of its process, so that nodes keep their names in every process.
+
+    Nodes made while compiling are called e.g. `Multiply_9028`, and others after them. Each such word that is not a
+    name of the model becomes `Multiply#1`, `Multiply#2`..., in the order in which they are first met.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._known = {op.get_friendly_name() for op in model.get_ops()}
+        self._words: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        return name if name in self._known else _COUNTED.sub(self._word, name)
+
+    def _word(self, match: re.Match[str]) -> str:
+        word = match.group()
+        if word in self._known:
+            return word
+        return self._words.setdefault(word, f"{match.group(1)}#{len(self._words) + 1}")
+
+
+def _compile(openvino: Any, path: Path, artifact: Artifact, options: RunOptions) -> tuple[Any, StableNames]:
     core = openvino.Core()
     try:
         model = core.read_model(path / artifact.files[0])
-        return core.compile_model(model, "CPU", compile_options(artifact.session, options))
+        return core.compile_model(model, "CPU", compile_options(artifact.session, options)), StableNames(model)
     except RuntimeError as error:
         raise Corrupt(
             f"{path / artifact.files[0]}: OpenVINO {openvino.__version__} cannot open it: {error}",
@@ -65,11 +88,11 @@ def _compile(openvino: Any, path: Path, artifact: Artifact, options: RunOptions)
 class OvRunner:
     """A compiled model with one inference request."""
 
-    def __init__(self, artifact: Artifact, compiled: Any, profiled: bool) -> None:
+    def __init__(self, artifact: Artifact, compiled: Any, names: StableNames | None) -> None:
         self.inputs: tuple[TensorSpec, ...] = artifact.inputs
         self.outputs: tuple[TensorSpec, ...] = artifact.outputs
         self._request = compiled.create_infer_request()
-        self._profiled = profiled
+        self._names = names
         self._times: dict[tuple[str, str], list[float]] = {}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -80,18 +103,23 @@ class OvRunner:
             found = self._request.infer(feed, share_inputs=True)
         except RuntimeError as error:
             raise StepFailed(f"OpenVINO: {error}", hint="try the original model on the same input") from error
-        if self._profiled:
-            self._record()
+        if self._names is not None:
+            for node, op, micros in executed(self._request, self._names):
+                self._times.setdefault((node, op), []).append(micros)
         return {spec.name: found[index] for index, spec in enumerate(self.outputs)}
-
-    def _record(self) -> None:
-        for info in self._request.profiling_info:
-            if str(info.status).endswith("EXECUTED"):
-                key = (info.node_name, info.exec_type)
-                self._times.setdefault(key, []).append(info.real_time.total_seconds() * 1e6)
 
     def operator_times(self) -> tuple[OperatorTime, ...]:
         return tuple(OperatorTime(node, op, statistics.median(found)) for (node, op), found in self._times.items())
+
+
+def executed(request: Any, names: StableNames) -> list[tuple[str, str, float]]:
+    """Returns node, kernel and microseconds of everything the last run of `request` executed, in order."""
+    infos = [(names(info.node_name), info) for info in request.profiling_info]
+    return [
+        (name, info.exec_type, info.real_time.total_seconds() * 1e6)
+        for name, info in infos
+        if str(info.status).endswith("EXECUTED")
+    ]
 
 
 plugin = OpenVino

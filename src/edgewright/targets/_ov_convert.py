@@ -32,7 +32,7 @@ def convert(openvino: Any, hub: Hub, scratch: Path) -> Any:
 
 
 def _number(model: Any) -> None:
-    """Renumbers the names that OpenVINO made up with a counter of the process, so that equal models give equal files."""
+    """Renumbers names that OpenVINO made up with a counter of its process: equal models give equal files."""
     for index, op in enumerate(model.get_ordered_ops()):
         name = op.get_friendly_name()
         if re.fullmatch(rf"{re.escape(op.get_type_name())}_\d+", name):

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgewright.core.target import NodePlacement, RunOptions
 from edgewright.errors import EdgewrightError, StepFailed
-from edgewright.runtimes.openvino import compile_options
+from edgewright.runtimes.openvino import StableNames, compile_options, executed
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
 
@@ -51,7 +51,8 @@ def prove(
     try:
         core = openvino.Core()
         options = compile_options(entries, RunOptions(threads=1, profile=True))
-        compiled = core.compile_model(core.read_model(file), "CPU", options)
+        model = core.read_model(file)
+        compiled = core.compile_model(model, "CPU", options)
     except RuntimeError as error:
         raise StepFailed(
             f"OpenVINO {openvino.__version__} cannot compile the model: {error}",
@@ -59,7 +60,9 @@ def prove(
         ) from error
     request = compiled.create_infer_request()
     _run(request, hub, tries)
-    return _placement(compiled.get_runtime_model().get_ordered_ops(), _times(request), _Names(hub))
+    stable = StableNames(model)
+    times = {name: micros for name, _, micros in executed(request, stable)}
+    return _placement(compiled.get_runtime_model().get_ordered_ops(), times, _Names(hub, stable))
 
 
 def _run(request: Any, hub: Hub, tries: Iterator[Feed]) -> None:
@@ -79,19 +82,11 @@ def _run(request: Any, hub: Hub, tries: Iterator[Feed]) -> None:
     ) from last
 
 
-def _times(request: Any) -> dict[str, float]:
-    """Microseconds per executed node of the last run."""
-    return {
-        info.node_name: info.real_time.total_seconds() * 1e6
-        for info in request.profiling_info
-        if str(info.status).endswith("EXECUTED")
-    }
-
-
 class _Names:
     """Resolves OpenVINO's names: it keeps the names of ONNX nodes, or of what they write, and adds to them."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, stable: StableNames) -> None:
+        self.stable = stable
         self._order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
         self._producer = {value.name or "": node.name or "" for node in hub.model.graph for value in node.outputs}
 
@@ -116,7 +111,7 @@ def _placement(ops: list[Any], times: Mapping[str, float], names: _Names) -> lis
 
 
 def _node(op: Any, names: _Names, times: Mapping[str, float]) -> NodePlacement:
-    info, name = op.get_rt_info(), op.get_friendly_name()
+    info, name = op.get_rt_info(), names.stable(op.get_friendly_name())
     kind = _text(info, "layerType")
     return NodePlacement(
         node=name,

@@ -39,8 +39,8 @@ class NullTarget:
     def refuses(self, graph: onnx_ir.Model) -> tuple[str, ...]:
         """Refuses operators of no known domain, as a real target would, so that refusals can be tested."""
         known = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", *(key[0] for key in graph.functions)}
-        strangers = (node for node in graph.graph.all_nodes() if node.domain not in known or not _standard(node))
-        return tuple(f'node "{node.name}": unknown operator {node.domain}.{node.op_type}' for node in strangers)
+        strangers = [node for node in graph.graph.all_nodes() if node.domain not in known or not _standard(node)]
+        return tuple(f'node "{node.name}": unknown operator {node.domain}:{node.op_type}' for node in strangers)
 
     def schemes(self, device: Device) -> tuple[Scheme, ...]:
         return ()

@@ -1,0 +1,415 @@
+"""The conformance suite of targets and their runtimes: what every `Target` must do, built in or third-party.
+
+```python
+@pytest.mark.parametrize("check", edgewright.testing.targets.checks("my-target"), ids=str)
+def test_conformance(check, tmp_path):
+    check.run(tmp_path)
+```
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgewright.core.codec import encode_json
+from edgewright.core.measurement import Device
+from edgewright.core.target import Artifact, Runner, RunOptions, Target
+from edgewright.engine import registry
+from edgewright.errors import Corrupt, DataError, EdgewrightError, StepFailed, ToolchainMissing
+from edgewright.graph.load import tensor_specs
+from edgewright.runtimes import find_runtime, load_artifact, open_runner
+from edgewright.testing._target_models import CASES, Case, one_sided_conv, quantized_conv, unknown_operator
+
+Feed = Mapping[str, NDArray[Any]]
+ZEROS = "null"
+"""The runtime that answers zeros: it is held to shapes and dtypes, not to values or precisions."""
+
+DEVICES = tuple(
+    Device("local", machine, machine, 4, isa, 8 << 30, "test")
+    for machine, isa in (
+        ("x86_64", ("avx2",)),
+        ("x86_64", ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")),
+        ("aarch64", ("asimddp", "i8mm", "bf16")),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One requirement on one target.
+
+    Attributes:
+        target: Name of the target.
+        title: What is required.
+        body: Takes the target's name and an empty folder; raises AssertionError.
+    """
+
+    target: str
+    title: str
+    body: Callable[[str, Path], None]
+
+    def __str__(self) -> str:
+        return f"{self.target}-{self.title}"
+
+    def run(self, folder: Path) -> None:
+        """Carries the check out in the empty `folder`."""
+        self.body(self.target, folder)
+
+
+@dataclass(slots=True)
+class QuietContext:
+    """A step's context for tests: a scratch folder, a seed, and nobody who listens."""
+
+    scratch: Path
+    seed: int = 0
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Accepts a fraction from 0 to 1."""
+        assert 0.0 <= fraction <= 1.0
+
+
+def discovered() -> tuple[str, ...]:
+    """Returns the names of all targets, built-in and third-party."""
+    return registry.names("targets")
+
+
+def checks(target: str) -> tuple[Check, ...]:
+    """Returns every check for `target`."""
+    per_case = (
+        Check(target, f"{title}[{case}]", _bound(body, case))
+        for case in CASES
+        for title, body in (
+            ("parity", check_parity),
+            ("description", check_description),
+            ("placement", check_placement),
+        )
+    )
+    return (*per_case, *(Check(target, name.removeprefix("check_"), body) for name, body in _SINGLE.items()))
+
+
+def _bound(body: Callable[[str, Case, Path], None], case: Case) -> Callable[[str, Path], None]:
+    return lambda target, folder: body(target, case, folder)
+
+
+def compiled(target: str, proto: onnx.ModelProto, folder: Path, **fields: Any) -> Path:
+    """Compiles `proto` for `target` and returns the artifact folder.
+
+    Args:
+        target: Its name.
+        proto: The model.
+        folder: Empty; the hub model, scratch and artifact go below it.
+        fields: The target's configuration.
+    """
+    model, out = folder / "model", folder / "artifact"
+    model.mkdir(parents=True)
+    out.mkdir()
+    onnx.save(proto, model / "model.onnx")
+    make(target, **fields).run({"model": model}, out, QuietContext(folder / "scratch"))
+    return out
+
+
+def make(target: str, **fields: Any) -> Target:
+    """Builds the target called `target`."""
+    return cast(Target, registry.load("targets", target)(**fields))
+
+
+def feed_for(proto: onnx.ModelProto, *, batch: int = 1, seed: int = 0) -> Feed:
+    """Returns random inputs: batch axes of `batch`, other dynamic axes of 5."""
+    rng = np.random.default_rng(seed)
+    return {spec.name: _values(spec.dtype, _sizes(spec.shape, batch), rng) for spec in _specs(proto)[0]}
+
+
+def _specs(proto: onnx.ModelProto) -> Any:
+    return tensor_specs(ir.from_proto(proto))
+
+
+def _sizes(shape: tuple[int | str, ...], batch: int) -> tuple[int, ...]:
+    return tuple(axis if isinstance(axis, int) else batch if axis == "batch" else 5 for axis in shape)
+
+
+def _values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+    if np.dtype(dtype).kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    return rng.integers(0, 20, shape).astype(dtype)
+
+
+def reference(proto: onnx.ModelProto, feed: Feed) -> list[NDArray[Any]]:
+    """Runs `proto` in ONNX's reference evaluator."""
+    from onnx.reference import ReferenceEvaluator
+
+    return [np.asarray(value) for value in ReferenceEvaluator(proto).run(None, dict(feed))]
+
+
+@contextmanager
+def expecting(error: type[EdgewrightError], *words: str) -> Iterator[None]:
+    """Requires `error`, with a hint and with every word in its message or hint."""
+    raised: EdgewrightError | None = None
+    try:
+        yield
+    except error as found:
+        raised = found
+    assert raised is not None, f"expected {error.__name__}, nothing was raised"
+    assert raised.hint, f"{error.__name__} without a hint: {raised.message}"
+    missing = [word for word in words if word not in str(raised)]
+    assert not missing, f"{missing} not named in: {raised}"
+
+
+def check_parity(target: str, case: Case, folder: Path) -> None:
+    """The artifact answers what the reference evaluator answers, for one sample and for a batch."""
+    proto = case.build()
+    with open_runner(compiled(target, proto, folder)) as runner:
+        dynamic = any(spec.shape[0] == "batch" for spec in runner.inputs)
+        for batch in (1, 3) if dynamic else (1,):
+            feed = feed_for(proto, batch=batch)
+            _compare(runner, feed, reference(proto, feed), case.tolerance, values=make(target).runtime != ZEROS)
+
+
+def _compare(runner: Runner, feed: Feed, expected: list[NDArray[Any]], tolerance: float, *, values: bool) -> None:
+    found = runner.run(feed)
+    assert list(found) == [spec.name for spec in runner.outputs]
+    for spec, want in zip(runner.outputs, expected, strict=True):
+        got = found[spec.name]
+        assert (got.dtype, got.shape) == (want.dtype, want.shape), str(spec)
+        if values:
+            np.testing.assert_allclose(got, want, rtol=0, atol=tolerance, err_msg=str(spec))
+
+
+def check_description(target: str, case: Case, folder: Path) -> None:
+    """`artifact.json` says everything that is needed to run the artifact elsewhere."""
+    proto = case.build()
+    artifact = load_artifact(compiled(target, proto, folder))
+    runtime = find_runtime(artifact.runtime)
+    assert artifact.target == target == make(target).name
+    assert artifact.runtime == make(target).runtime
+    assert version(runtime.distribution).startswith(artifact.runtime_version.split("+")[0])
+    assert artifact.runtime_range
+    assert (artifact.inputs, artifact.outputs) == _specs(proto)
+    assert artifact.precision
+    written = {str(path.relative_to(folder / "artifact")) for path in (folder / "artifact").rglob("*")}
+    assert written == {*artifact.files, "artifact.json"}, "files that ship are not all listed"
+
+
+def check_placement(target: str, case: Case, folder: Path) -> None:
+    """Placement covers every node that runs, names real sources, and its shares add up."""
+    proto = case.build()
+    path = compiled(target, proto, folder)
+    placement = load_artifact(path).placement
+    with open_runner(path, RunOptions(profile=True)) as runner:
+        for _ in range(3):
+            runner.run(feed_for(proto))
+        times = runner.operator_times()
+    assert times
+    assert {time.node for time in times} <= {node.node for node in placement}
+    assert all(node.where and node.precision and node.op for node in placement)
+    assert any(node.source for node in placement), "no node is traced back to the model"
+    shares = [node.share for node in placement if node.share is not None]
+    assert not shares or abs(sum(shares) - 1) < 0.02
+    assert all(node.planned or node.note for node in placement)
+
+
+def check_inputs_are_validated(target: str, folder: Path) -> None:
+    """Wrong names, dtypes and shapes are refused with what was expected."""
+    proto = next(case for case in CASES if case.name == "several-inputs").build()
+    feed = dict(feed_for(proto, batch=2))
+    with open_runner(compiled(target, proto, folder)) as runner:
+        wrong: dict[str, Feed] = {
+            "gate": {"query": feed["query"]},
+            "surplus": {**feed, "surplus": feed["gate"]},
+            "float64": {**feed, "gate": feed["gate"].astype(np.float64)},
+            "[2, 7]": {**feed, "gate": np.zeros((2, 7), np.float32)},
+            "[12]": {**feed, "gate": feed["gate"].ravel()},
+            "batch = 2": {**feed, "gate": np.zeros((3, 6), np.float32)},
+        }
+        for word, inputs in wrong.items():
+            with expecting(DataError, word):
+                runner.run(inputs)
+        runner.run(feed)
+
+
+def check_determinism(target: str, folder: Path) -> None:
+    """Compiling twice gives the same bytes, but for the measured shares in `artifact.json`."""
+    first, second = (compiled(target, quantized_conv(), folder / name) for name in ("first", "second"))
+    for name in load_artifact(first).files:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    assert _timeless(load_artifact(first)) == _timeless(load_artifact(second))
+
+
+def _timeless(artifact: Artifact) -> Artifact:
+    nodes = (replace(node, share=None, note="" if node.planned else node.note) for node in artifact.placement)
+    return replace(artifact, placement=tuple(sorted(nodes, key=lambda node: node.node)))
+
+
+def check_refusals(target: str, folder: Path) -> None:
+    """Models that run are accepted; an unknown operator is refused and its node is named, without compiling."""
+    step = make(target)
+    for case in CASES:
+        assert step.refuses(ir.from_proto(case.build())) == (), case.name
+    reasons = step.refuses(ir.from_proto(unknown_operator()))
+    assert any("y_node" in reason and "Frobnicate" in reason for reason in reasons), reasons
+    assert not any("r_node" in reason for reason in reasons), reasons
+
+
+def check_missing_toolchain(target: str, folder: Path) -> None:
+    """Without its library, both compiling and opening say what to install."""
+    runtime = find_runtime(make(target).runtime)
+    if runtime.distribution == "edgewright":
+        return
+    path = compiled(target, quantized_conv(), folder / "present")
+    with _without(runtime.distribution):
+        with expecting(ToolchainMissing, f"edgewright[{make(target).extra}]"), open_runner(path):
+            pass
+        with expecting(ToolchainMissing, f"edgewright[{make(target).extra}]"):
+            compiled(target, quantized_conv(), folder / "absent")
+
+
+@contextmanager
+def _without(distribution: str) -> Iterator[None]:
+    modules = [name for name, owners in packages_distributions().items() if distribution in owners]
+    saved = {name: sys.modules.get(name) for name in modules}
+    try:
+        for name in modules:
+            sys.modules[name] = None  # type: ignore[assignment]
+        yield
+    finally:
+        for name, module in saved.items():
+            sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module
+
+
+def check_imports_are_lazy(target: str, folder: Path) -> None:
+    """Importing and describing the target imports neither its framework nor onnx."""
+    runtime = find_runtime(make(target).runtime)
+    owned = [name for name, owners in packages_distributions().items() if runtime.distribution in owners]
+    banned = {*owned, "onnx", "onnx_ir"} - {"edgewright"}
+    code = (
+        f"import sys; from edgewright.engine import registry; t = registry.load('targets', {target!r})();"
+        f"from edgewright.runtimes import find_runtime; find_runtime(t.runtime);"
+        f"print(*sorted({banned!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "", f"imported too early: {done.stdout}"
+
+
+def check_open_twice(target: str, folder: Path) -> None:
+    """Two runners of one artifact live side by side, and it can be opened again afterwards."""
+    proto = quantized_conv()
+    path, feed = compiled(target, proto, folder), feed_for(proto)
+    with open_runner(path) as first, open_runner(path) as second:
+        answers = [runner.run(feed)["y"] for runner in (first, second, first)]
+    with open_runner(path) as third:
+        answers.append(third.run(feed)["y"])
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
+
+
+def check_outputs_are_owned(target: str, folder: Path) -> None:
+    """A later run does not change what an earlier one returned, nor the inputs it was given."""
+    proto = next(case for case in CASES if case.name == "conv-bn-relu").build()
+    first, second = feed_for(proto, seed=1), feed_for(proto, seed=2)
+    kept = first["x"].copy()
+    with open_runner(compiled(target, proto, folder)) as runner:
+        answer = runner.run(first)["y"]
+        copy = answer.copy()
+        runner.run(second)
+        np.testing.assert_array_equal(answer, copy)
+    np.testing.assert_array_equal(first["x"], kept)
+
+
+def check_threads_and_profile(target: str, folder: Path) -> None:
+    """Two threads give the answers of one; without profiling no operator times are claimed."""
+    proto = next(case for case in CASES if case.name == "residual").build()
+    path, feed = compiled(target, proto, folder), feed_for(proto)
+    with open_runner(path, RunOptions(threads=1)) as one, open_runner(path, RunOptions(threads=2)) as two:
+        np.testing.assert_allclose(one.run(feed)["y"], two.run(feed)["y"], atol=1e-5)
+        assert one.operator_times() == ()
+
+
+def check_strict(target: str, folder: Path) -> None:
+    """A node that should run in int8 but does not is reported, and `strict` refuses it and says what to do."""
+    if make(target).runtime == ZEROS:
+        return
+    compiled(target, quantized_conv(), folder / "good", strict=True)
+    loose = load_artifact(compiled(target, one_sided_conv(), folder / "loose"))
+    unplanned = [node for node in loose.placement if not node.planned]
+    assert any("c2_node" in node.source for node in unplanned), loose.placement
+    with expecting(StepFailed, "c2_node", "strict"):
+        compiled(target, one_sided_conv(), folder / "strict", strict=True)
+    assert not (folder / "strict" / "artifact" / "artifact.json").exists()
+
+
+def check_int8_runs_in_int8(target: str, folder: Path) -> None:
+    """Convolutions between quantisers are proven to run in int8."""
+    if make(target).runtime == ZEROS:
+        return
+    artifact = load_artifact(compiled(target, quantized_conv(), folder))
+    precisions = {source: node.precision for node in artifact.placement for source in node.source}
+    assert precisions["c1_node"] == precisions["c2_node"] == artifact.precision == "int8"
+    assert all(node.planned for node in artifact.placement)
+
+
+def check_damage(target: str, folder: Path) -> None:
+    """A truncated, missing or smuggled file is called corrupt."""
+    path = compiled(target, quantized_conv(), folder)
+    artifact = load_artifact(path)
+    main = path / artifact.files[0]
+    content = main.read_bytes()
+    main.write_bytes(content[: len(content) // 2])
+    with expecting(Corrupt, artifact.files[0]), open_runner(path):
+        pass
+    main.unlink()
+    with expecting(Corrupt, artifact.files[0]), open_runner(path):
+        pass
+    (path / "artifact.json").write_bytes(encode_json(replace(artifact, files=("../elsewhere.bin",))))
+    with expecting(Corrupt, "../elsewhere.bin"), open_runner(path):
+        pass
+    (path / "artifact.json").write_text('{"target": ')
+    with expecting(Corrupt, "artifact.json"), open_runner(path):
+        pass
+
+
+def check_schemes_and_precisions(target: str, folder: Path) -> None:
+    """Schemes are well-formed and named apart; float32 is always available; a refusal has its reason."""
+    step = make(target)
+    for device in DEVICES:
+        schemes = step.schemes(device)
+        assert len({scheme.name for scheme in schemes}) == len(schemes)
+        for scheme in schemes:
+            assert {scheme.activation, scheme.weight} <= {"int8", "uint8"}
+            assert scheme.weight_bits in (7, 8)
+            assert scheme.quantized
+            assert not set(scheme.quantized) & set(scheme.shared)
+        precisions = step.precisions(device)
+        assert precisions["float32"] == ""
+        assert set(precisions) <= {"float32", "bfloat16", "float16"}
+
+
+_SINGLE: dict[str, Callable[[str, Path], None]] = {
+    body.__name__: body
+    for body in (
+        check_inputs_are_validated,
+        check_determinism,
+        check_refusals,
+        check_missing_toolchain,
+        check_imports_are_lazy,
+        check_open_twice,
+        check_outputs_are_owned,
+        check_threads_and_profile,
+        check_strict,
+        check_int8_runs_in_int8,
+        check_damage,
+        check_schemes_and_precisions,
+    )
+}
