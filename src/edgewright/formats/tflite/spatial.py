@@ -1,0 +1,150 @@
+"""Rules for operators that look at neighbouring pixels: channels-first in ONNX.
+
+Padding SAME follows TensorFlow: output = ceil(input / stride), the odd pixel at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgewright.errors import SourceError
+from edgewright.formats.tflite.emitter import Emitter
+from edgewright.formats.tflite.reader import TfliteOperator
+
+Rule = Callable[[Emitter, TfliteOperator], None]
+_SAME = 0
+
+
+def conv(e: Emitter, op: TfliteOperator) -> None:
+    """CONV_2D: weights [out, height, width, in / groups]."""
+    weights = e.need_array(op.inputs[1])
+    groups = e.tensor(op.inputs[0]).shape[3] // max(weights.shape[3], 1)
+    _convolution(e, op, weights.transpose(0, 3, 1, 2), groups)
+
+
+def depthwise_conv(e: Emitter, op: TfliteOperator) -> None:
+    """DEPTHWISE_CONV_2D: weights [1, height, width, in x multiplier]."""
+    weights = e.need_array(op.inputs[1])
+    _convolution(e, op, weights.transpose(3, 0, 1, 2), e.tensor(op.inputs[0]).shape[3])
+
+
+def transpose_conv(e: Emitter, op: TfliteOperator) -> None:
+    """TRANSPOSE_CONV: inputs are output shape, weights [out, height, width, in], value and optionally a bias."""
+    weights = e.need_array(op.inputs[1]).transpose(3, 0, 1, 2)
+    name, size = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[2]).shape
+    strides = (op.options["stride_h"], op.options["stride_w"])
+    wanted = e.tensor(op.outputs[0]).shape[1:3]
+    full = [(n - 1) * s + k for n, s, k in zip(size[1:3], strides, weights.shape[2:], strict=True)]
+    surplus = [max(f - w, 0) for f, w in zip(full, wanted, strict=True)]
+    inputs = [e.first(op.inputs[2]), e.constant(weights, f"{name}_weight"), *_bias(e, op, 3)]
+    value = e.node(
+        "ConvTranspose",
+        inputs,
+        f"{name}_nchw",
+        strides=strides,
+        pads=[s // 2 for s in surplus] + [s - s // 2 for s in surplus],
+        output_padding=[max(w - f, 0) for f, w in zip(full, wanted, strict=True)],
+    )
+    e.store(op.outputs[0], value, first=True, activation=op.options["activation"])
+
+
+def pool(kind: str, **attributes: Any) -> Rule:
+    """Returns the rule for a pooling operator; padding never counts."""
+
+    def rule(e: Emitter, op: TfliteOperator) -> None:
+        kernel = (op.options["filter_h"], op.options["filter_w"])
+        name = f"{e.tensor(op.outputs[0]).name}_nchw"
+        geometry = {"kernel_shape": kernel, **_window(e, op, kernel, (1, 1))}
+        value = e.node(kind, [e.first(op.inputs[0])], name, **geometry, **attributes)
+        e.store(op.outputs[0], value, first=True, activation=op.options["activation"])
+
+    return rule
+
+
+def resize(mode: str) -> Rule:
+    """Returns the rule for RESIZE_BILINEAR (`linear`) or RESIZE_NEAREST_NEIGHBOR (`nearest`)."""
+
+    def rule(e: Emitter, op: TfliteOperator) -> None:
+        name, source = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[0]).shape
+        height, width = (int(n) for n in e.need_array(op.inputs[1]))
+        scales = np.asarray([1, 1, height / source[1], width / source[2]], np.float32)
+        how = "align_corners" if op.options["align_corners"] else "asymmetric"
+        how = "half_pixel" if op.options["half_pixel"] else how
+        nearest = "floor" if how == "asymmetric" else "round_prefer_ceil"
+        attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": how, "nearest_mode": nearest}
+        inputs = [e.first(op.inputs[0]), None, e.constant(scales, f"{name}_scales")]
+        e.store(op.outputs[0], e.node("Resize", inputs, f"{name}_nchw", **attributes), first=True)
+
+    return rule
+
+
+def depth_to_space(kind: str) -> Rule:
+    """Returns the rule for DEPTH_TO_SPACE or SPACE_TO_DEPTH (`DepthToSpace`, `SpaceToDepth`)."""
+
+    def rule(e: Emitter, op: TfliteOperator) -> None:
+        before, after = e.tensor(op.inputs[0]).shape, e.tensor(op.outputs[0]).shape
+        block = max(after[1] // before[1], before[1] // after[1])
+        value = e.node(kind, [e.first(op.inputs[0])], f"{e.tensor(op.outputs[0]).name}_nchw", blocksize=block)
+        e.store(op.outputs[0], value, first=True)
+
+    return rule
+
+
+def _convolution(e: Emitter, op: TfliteOperator, weights: Any, groups: int) -> None:
+    name = e.tensor(op.outputs[0]).name
+    dilations = (op.options["dilation_h"], op.options["dilation_w"])
+    geometry = _window(e, op, weights.shape[2:], dilations)
+    inputs = [e.first(op.inputs[0]), e.constant(weights, e.tensor(op.inputs[1]).name), *_bias(e, op, 2)]
+    value = e.node(
+        "Conv",
+        inputs,
+        f"{name}_nchw",
+        kernel_shape=list(weights.shape[2:]),
+        dilations=dilations,
+        group=groups,
+        **geometry,
+    )
+    e.store(op.outputs[0], value, first=True, activation=op.options["activation"])
+
+
+def _bias(e: Emitter, op: TfliteOperator, position: int) -> list[ir.Value]:
+    if len(op.inputs) <= position or op.inputs[position] < 0:
+        return []
+    return [e.last(op.inputs[position])]
+
+
+def _window(e: Emitter, op: TfliteOperator, kernel: tuple[int, ...], dilations: tuple[int, int]) -> Mapping[str, Any]:
+    tensor = e.tensor(op.inputs[0])
+    strides = (op.options["stride_h"], op.options["stride_w"])
+    if min(strides) < 1 or len(tensor.shape) != 4:
+        raise SourceError(f'tensor "{tensor.name}": {op.op} with strides {strides}', hint="convert the model again")
+    if op.options["padding"] != _SAME:
+        return {"strides": strides, "pads": [0, 0, 0, 0]}
+    if any(tensor.dynamic[1:3]):
+        raise SourceError(
+            f'tensor "{tensor.name}": {op.op} with padding SAME on a dynamic image size',
+            hint="convert the model with a fixed image size",
+        )
+    totals = [
+        max((math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        for n, s, k, d in zip(tensor.shape[1:3], strides, kernel, dilations, strict=True)
+    ]
+    return {"strides": strides, "pads": [t // 2 for t in totals] + [t - t // 2 for t in totals]}
+
+
+RULES: dict[str, Rule] = {
+    "CONV_2D": conv,
+    "DEPTHWISE_CONV_2D": depthwise_conv,
+    "TRANSPOSE_CONV": transpose_conv,
+    "AVERAGE_POOL_2D": pool("AveragePool", count_include_pad=0),
+    "MAX_POOL_2D": pool("MaxPool"),
+    "RESIZE_BILINEAR": resize("linear"),
+    "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
+    "DEPTH_TO_SPACE": depth_to_space("DepthToSpace"),
+    "SPACE_TO_DEPTH": depth_to_space("SpaceToDepth"),
+}
