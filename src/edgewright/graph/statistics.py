@@ -73,9 +73,13 @@ class Statistics:
 
 def activations(graph: ir.Graph) -> tuple[ir.Value, ...]:
     """Returns the float32 values that depend on the inputs, in graph order."""
-    inputs = [v for v in graph.inputs if v.name not in graph.initializers]
-    outputs = [v for node in graph for v in node.outputs if v.uses() or v.is_graph_output()]
-    return tuple(v for v in (*inputs, *outputs) if v.dtype == ir.DataType.FLOAT)
+    found = [v for v in graph.inputs if v.name not in graph.initializers]
+    known = {id(v) for v in found}
+    for node in graph:
+        if any(id(v) in known for v in node.inputs):
+            known.update(id(v) for v in node.outputs)
+            found.extend(v for v in node.outputs if v.uses() or v.is_graph_output())
+    return tuple(v for v in found if v.dtype == ir.DataType.FLOAT)
 
 
 def with_ranges(model: ir.Model) -> ir.Model:

@@ -1,0 +1,215 @@
+"""Decide which tensors of a graph are quantised: the first of decide, describe, apply.
+
+Operators with weights are the anchors: they are why one quantises. Every other operator takes integers only where an
+integer operator further on wants its result; so the last joins, activations and decoders of a network, whose
+tensors often mix ranges (boxes beside scores), stay float unless asked otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from edgewright.core.target import Scheme
+
+WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+SELECTORS = {
+    "@first": "first operator with weights, close to the input's own precision",
+    "@last": "no operator with weights comes after it, its error reaches the output directly",
+    "@depthwise": "depthwise, little arithmetic per byte",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which tensors are quantised.
+
+    Attributes:
+        values: Activations, in graph order.
+        groups: Name of an activation -> name that stands for all that share its scale.
+        anchors: Operators with weights whose weights are quantised.
+        kept_float: Name of an operator -> why it stays float.
+    """
+
+    values: tuple[ir.Value, ...]
+    groups: Mapping[str, str]
+    anchors: tuple[ir.Node, ...]
+    kept_float: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Search:
+    """State of one decision."""
+
+    scheme: Scheme
+    kept: Mapping[str, str]
+    wanted: dict[str, ir.Value] = field(default_factory=dict)
+    parent: dict[str, str] = field(default_factory=dict)
+    pending: list[ir.Value] = field(default_factory=list)
+
+    def want(self, value: ir.Value | None) -> None:
+        if value is not None and value.name and value.name not in self.wanted and _is_activation(value):
+            self.wanted[value.name] = value
+            self.pending.append(value)
+
+    def root(self, name: str) -> str:
+        while self.parent.get(name, name) != name:
+            name = self.parent[name]
+        return name
+
+    def share(self, first: ir.Value | None, second: ir.Value | None) -> None:
+        if first is not None and second is not None and first.name in self.wanted and second.name in self.wanted:
+            self.parent[self.root(first.name)] = self.root(second.name)
+
+
+def decide(graph: ir.Graph, scheme: Scheme, keep_float: Iterable[str] = (), ops: Iterable[str] = ()) -> Placement:
+    """Chooses the tensors.
+
+    Args:
+        graph: Cleaned up, with types and shapes inferred; every node named.
+        scheme: What the runtime takes.
+        keep_float: Node names, patterns with `*`, or selectors (`SELECTORS`).
+        ops: Quantise only these of the scheme's operators; all of them when empty.
+    """
+    allowed = set(ops) & set(scheme.quantized) if ops else set(scheme.quantized)
+    kept = kept_float(graph, (*scheme.keep_float, *keep_float))
+    anchors = [n for n in graph if n.op_type in WEIGHTED and n.op_type in allowed and n.name not in kept and _fits(n)]
+    search = _Search(scheme, kept)
+    for node in anchors:
+        _want_inputs(search, node)
+        if node.op_type in scheme.outputs:
+            search.want(after_fused(node.outputs[0], scheme.fused))
+    while search.pending:
+        _spread(search, search.pending.pop(), allowed)
+    for node in graph:
+        if node.op_type in scheme.shared:
+            _share(search, node)
+    order = {name: i for i, name in enumerate(_names(graph))}
+    values = sorted(search.wanted.values(), key=lambda v: order[v.name or ""])
+    groups = {v.name or "": search.root(v.name or "") for v in values}
+    return Placement(tuple(values), groups, tuple(anchors), {**kept, **_untouched(graph, allowed, search, anchors)})
+
+
+def kept_float(graph: ir.Graph, patterns: Iterable[str]) -> dict[str, str]:
+    """Returns node name -> reason for every operator that `patterns` keep in float."""
+    weighted = [n for n in graph if n.op_type in WEIGHTED and has_weights(n)]
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        if pattern == "@first":
+            names = [n.name for n in weighted[:1]]
+        elif pattern == "@last":
+            names = [n.name for n in weighted if not _weights_follow(n)]
+        elif pattern == "@depthwise":
+            names = [n.name for n in weighted if is_depthwise(n)]
+        else:
+            names = [n.name for n in graph if n.name and fnmatchcase(n.name, pattern)]
+        reason = SELECTORS.get(pattern, f"named by keep_float ({pattern})")
+        found.update({name: reason for name in names if name})
+    return found
+
+
+def has_weights(node: ir.Node) -> bool:
+    """Says whether the second input of `node` is a constant."""
+    return len(node.inputs) > 1 and node.inputs[1] is not None and node.inputs[1].const_value is not None
+
+
+def is_depthwise(node: ir.Node) -> bool:
+    """Says whether `node` is a convolution with one input channel per group."""
+    weights = node.inputs[1] if len(node.inputs) > 1 else None
+    if node.op_type != "Conv" or weights is None or weights.shape is None:
+        return False
+    return (node.attributes.get_int("group", 1) or 1) > 1 and weights.shape[1] == 1
+
+
+def after_fused(value: ir.Value, fused: tuple[str, ...]) -> ir.Value:
+    """Returns the value behind an activation that the runtime fuses into the producer of `value`, or `value` itself."""
+    users = [use.node for use in value.uses()]
+    if len(users) == 1 and users[0].op_type in fused and not value.is_graph_output():
+        return users[0].outputs[0]
+    return value
+
+
+def _want_inputs(search: _Search, node: ir.Node) -> None:
+    inputs = node.inputs[:1] if has_weights(node) else node.inputs[:2]
+    for value in inputs:
+        search.want(value)
+
+
+def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
+    """Wants the inputs of the operator that makes `value`, where that operator then computes in integers."""
+    node = value.producer()
+    if node is None or node.name in search.kept or node.op_type in WEIGHTED:
+        return
+    if node.op_type in search.scheme.fused and _behind_weights(node):
+        return
+    if node.op_type in search.scheme.shared or node.op_type in allowed:
+        for each in data_inputs(node):
+            search.want(each)
+
+
+def _share(search: _Search, node: ir.Node) -> None:
+    if node.name in search.kept:
+        return
+    for value in data_inputs(node):
+        for output in node.outputs:
+            search.share(value, output)
+
+
+def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
+    """Returns the inputs that carry data, not shapes, indices or limits."""
+    many = node.op_type in ("Concat", "Add", "Mul", "Sub", "Div", "Sum", "Max", "Min", "Where", "MatMul")
+    return tuple(v for v in (node.inputs if many else node.inputs[:1]) if v is not None)
+
+
+def _behind_weights(node: ir.Node) -> bool:
+    source = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return source is not None and source.op_type in WEIGHTED
+
+
+def _weights_follow(node: ir.Node) -> bool:
+    seen: set[int] = set()
+    pending = [use.node for v in node.outputs for use in v.uses()]
+    while pending:
+        each = pending.pop()
+        if each.op_type in WEIGHTED and has_weights(each):
+            return True
+        if id(each) not in seen:
+            seen.add(id(each))
+            pending.extend(use.node for v in each.outputs for use in v.uses())
+    return False
+
+
+def _fits(node: ir.Node) -> bool:
+    weights = node.inputs[1] if len(node.inputs) > 1 else None
+    data = node.inputs[0]
+    return data is not None and weights is not None and _is_float(data) and _is_float(weights)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype == ir.DataType.FLOAT
+
+
+def _is_activation(value: ir.Value) -> bool:
+    return _is_float(value)
+
+
+def _names(graph: ir.Graph) -> list[str]:
+    made = [v.name or "" for node in graph for v in node.outputs]
+    return [*(v.name or "" for v in graph.inputs), *graph.initializers, *made]
+
+
+def _untouched(graph: ir.Graph, allowed: set[str], search: _Search, anchors: list[ir.Node]) -> dict[str, str]:
+    """Explains every operator of the scheme that ends up in float although nobody asked for it."""
+    chosen = {id(n) for n in anchors}
+    found: dict[str, str] = {}
+    for node in graph:
+        if node.op_type not in allowed or id(node) in chosen or node.name in search.kept or not node.name:
+            continue
+        if node.op_type in WEIGHTED:
+            found[node.name] = "its operands are not float32"
+        elif not any(v.name in search.wanted for v in node.outputs):
+            found[node.name] = "no integer operator takes its result"
+    return found

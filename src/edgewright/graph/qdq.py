@@ -1,0 +1,201 @@
+"""Apply a plan: QuantizeLinear and DequantizeLinear in the graph; and read a plan back from a graph that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgewright.core.target import Plan, TensorPlan
+from edgewright.errors import ConfigError
+from edgewright.graph.affine import Grid, dequantise, quantise, weight_grid
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_DTYPES = {"int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8, "int32": ir.DataType.INT32}
+
+
+def is_quantised(graph: ir.Graph) -> bool:
+    """Says whether some activation passes through a quantiser (weights stored as integers do not count)."""
+    return any(
+        node.op_type == QUANTIZE and node.inputs[0] is not None and not _constant(node.inputs[0]) for node in graph
+    )
+
+
+def apply(graph: ir.Graph, plan: Plan) -> None:
+    """Inserts the quantisers of `plan` in place.
+
+    A constant becomes integers behind a DequantizeLinear. Every consumer of an activation then reads its dequantised
+    value; a graph output keeps its name and holds the dequantised value too.
+
+    Raises:
+        ConfigError: The plan names a tensor that the graph does not have.
+    """
+    values = _values(graph)
+    for tensor in plan.tensors:
+        if tensor.tensor not in values:
+            raise ConfigError(f'the plan names tensor "{tensor.tensor}", which the graph lacks', hint="plan this model")
+        value = values[tensor.tensor]
+        if _constant(value):
+            _store(graph, value, tensor)
+        else:
+            _insert(graph, value, tensor)
+
+
+def read_plan(graph: ir.Graph) -> Plan:
+    """Returns the plan that the quantisers of `graph` spell out, e.g. after training with them elsewhere."""
+    tensors: dict[str, TensorPlan] = {}
+    for node in graph:
+        if node.op_type in (QUANTIZE, DEQUANTIZE) and (found := _read(node)) is not None:
+            tensors.setdefault(found.tensor, found)
+    return Plan("as given", tuple(tensors.values()))
+
+
+def fold_stored_weights(graph: ir.Graph) -> int:
+    """Replaces constants behind a DequantizeLinear by float32 constants, in place: for quantising anew.
+
+    Returns:
+        How many were replaced.
+    """
+    count = 0
+    for node in list(graph):
+        if node.op_type == DEQUANTIZE and node.inputs[0] is not None and _constant(node.inputs[0]):
+            _expand(graph, node)
+            count += 1
+    return count
+
+
+def _expand(graph: ir.Graph, node: ir.Node) -> None:
+    constants = [_numbers(v) for v in node.inputs]
+    integers, scale = constants[0], constants[1]
+    assert integers is not None
+    assert scale is not None
+    zero = constants[2] if len(constants) > 2 and constants[2] is not None else np.zeros(scale.shape, np.int64)
+    axis = (node.attributes.get_int("axis", 1) or 0) if scale.size > 1 else None
+    old = node.outputs[0]
+    real = dequantise(integers, scale, zero, axis)
+    name = old.name or f"{node.name}/float"
+    old.name = f"{name}/dequantised"
+    new = _initializer(graph, name, real)
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    for value in node.inputs:
+        if value is not None and not value.uses():
+            graph.initializers.pop(value.name or "", None)
+
+
+def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
+    assert value.const_value is not None
+    grid = Grid("int32", -(2**31), 2**31 - 1) if tensor.dtype == "int32" else _grid(tensor)
+    integers = quantise(value.const_value.numpy(), tensor.scale, tensor.zero_point, grid, tensor.axis)
+    stored = _initializer(graph, f"{tensor.tensor}/quantised", integers)
+    node = _dequantize(graph, stored, tensor)
+    first = min((use.node for use in value.uses()), key=graph.index)
+    users = list(value.uses())
+    graph.insert_before(first, node)
+    for use in users:
+        use.node.replace_input_with(use.idx, node.outputs[0])
+    del graph.initializers[tensor.tensor]
+
+
+def _grid(tensor: TensorPlan) -> Grid:
+    if tensor.axis is None and any(tensor.zero_point):
+        info = np.iinfo(tensor.dtype)
+        return Grid(tensor.dtype, int(info.min), int(info.max))
+    return weight_grid(tensor.dtype, 8, symmetric=np.iinfo(tensor.dtype).min < 0)
+
+
+def _insert(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
+    users = list(value.uses())
+    output = [i for i, each in enumerate(graph.outputs) if each is value]
+    if output:
+        value.name = f"{tensor.tensor}/float"
+    scale, zero = _parameters(graph, tensor)
+    name = f"{tensor.tensor}/{QUANTIZE}"
+    quantize = ir.node(QUANTIZE, [value, scale, zero], _axis(tensor), name=name)
+    quantize.outputs[0].name = f"{tensor.tensor}/quantised"
+    quantize.outputs[0].dtype, quantize.outputs[0].shape = _DTYPES[tensor.dtype], value.shape
+    dequantize = _dequantize(graph, quantize.outputs[0], tensor, (scale, zero))
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], [quantize, dequantize])
+    else:
+        graph.insert_after(producer, [quantize, dequantize])
+    for use in users:
+        use.node.replace_input_with(use.idx, dequantize.outputs[0])
+    for index in output:
+        dequantize.outputs[0].name = tensor.tensor
+        graph.outputs[index] = dequantize.outputs[0]
+
+
+def _dequantize(
+    graph: ir.Graph, integers: ir.Value, tensor: TensorPlan, known: tuple[ir.Value, ir.Value] | None = None
+) -> ir.Node:
+    scale, zero = known or _parameters(graph, tensor)
+    inputs = [integers, scale] if tensor.dtype == "int32" else [integers, scale, zero]
+    node = ir.node(DEQUANTIZE, inputs, _axis(tensor), name=f"{tensor.tensor}/{DEQUANTIZE}")
+    node.outputs[0].name = f"{tensor.tensor}/dequantised"
+    node.outputs[0].dtype, node.outputs[0].shape = ir.DataType.FLOAT, integers.shape
+    return node
+
+
+def _axis(tensor: TensorPlan) -> dict[str, int]:
+    return {} if tensor.axis is None else {"axis": tensor.axis}
+
+
+def _parameters(graph: ir.Graph, tensor: TensorPlan) -> tuple[ir.Value, ir.Value]:
+    shape = () if tensor.axis is None else (len(tensor.scale),)
+    scale = np.asarray(tensor.scale, np.float32).reshape(shape)
+    zero = np.asarray(tensor.zero_point, tensor.dtype).reshape(shape)
+    scales = _initializer(graph, f"{tensor.tensor}/scale", scale)
+    if tensor.dtype == "int32":
+        return scales, scales
+    return scales, _initializer(graph, f"{tensor.tensor}/zero_point", zero)
+
+
+def _initializer(graph: ir.Graph, name: str, numbers: NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(np.ascontiguousarray(numbers).reshape(numbers.shape), name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(value)
+    return value
+
+
+def _values(graph: ir.Graph) -> dict[str, ir.Value]:
+    return {v.name: v for v in _all_values(graph) if v.name}
+
+
+def _all_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def _constant(value: ir.Value) -> bool:
+    return value.const_value is not None
+
+
+def _numbers(value: ir.Value | None) -> NDArray[Any] | None:
+    return None if value is None or value.const_value is None else value.const_value.numpy()
+
+
+def _read(node: ir.Node) -> TensorPlan | None:
+    """Returns what one quantiser says: Q for activations, DQ for constants."""
+    source = node.inputs[0]
+    if source is None or (node.op_type == DEQUANTIZE and not _constant(source)):
+        return None
+    scale = _numbers(node.inputs[1])
+    zero_value = node.inputs[2] if len(node.inputs) > 2 else None
+    if scale is None:
+        return None
+    zero = _numbers(zero_value)
+    integers = source if node.op_type == DEQUANTIZE else node.outputs[0]
+    dtype = integers.dtype or (zero_value.dtype if zero_value is not None else None)
+    zeros = np.zeros(scale.shape, np.int64) if zero is None else zero
+    axis = (node.attributes.get_int("axis", 1) or 0) if scale.ndim and scale.size > 1 else None
+    name = (source.name if node.op_type == QUANTIZE else node.outputs[0].name) or ""
+    kind = "uint8" if dtype is None else str(dtype.numpy().name)
+    scales = tuple(float(s) for s in scale.reshape(-1))
+    return TensorPlan(name, kind, scales, tuple(int(z) for z in zeros.reshape(-1)), axis, "given with the model")
