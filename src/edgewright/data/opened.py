@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.core.codec import decode_stored
-from edgewright.core.data import Prepared, Sample
+from edgewright.core.data import SPLITS, Prepared, Sample
 from edgewright.data.labels import check_label
 from edgewright.data.readers import reader_of
 from edgewright.data.source import Indices, Source
@@ -66,8 +66,8 @@ class Data:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits there are."""
-        return tuple(self.spec.splits)
+        """Names of the splits there are, calibration first."""
+        return tuple(name for name in SPLITS if name in self.spec.splits)
 
     @property
     def labels(self) -> tuple[str, ...]:
