@@ -47,8 +47,9 @@ def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed:
         return Feeds(batches, f"random inputs, seed {seed}")
     from edgewright.data import open_data
 
+    opened = open_data(data, specs)
     size = next((spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], int)), 1)
-    split = open_data(data).batches("calibration", size, limit=count * size)
+    split = opened.batches("calibration", size, limit=count * size)
     full = (tensors for samples, _, tensors in split if len(samples) == size)
     return Feeds(tuple(islice(full, count)), "samples of the calibration split")
 

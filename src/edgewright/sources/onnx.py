@@ -14,7 +14,7 @@ from edgewright.core.step import Context
 class OnnxSource:
     """Imports an ONNX file of opset 11 or newer; QuantizeLinear / DequantizeLinear stay as they are.
 
-    `run` takes inputs["source"] (the file, or a folder that holds it and its external data) and optionally
+    `run` takes inputs["model"] (the file, or a folder that holds it and its external data) and optionally
     inputs["data"] (a `data.json`); it writes `model.onnx` and `import.json`.
 
     Attributes:
@@ -40,7 +40,7 @@ class OnnxSource:
         from edgewright.graph import check, load, opset, tidy
         from edgewright.sources import _feeds, _verify
 
-        source = load.model_file(inputs["source"])
+        source = load.model_file(inputs["model"])
         model = load.load(source)
         opset.require_opset(model)
         check.check_file(source)

@@ -14,7 +14,7 @@ from edgewright.core.step import Context
 class TfliteSource:
     """Imports a float file, or one with int8 weights, which become the float values they stand for.
 
-    `run` takes inputs["source"] (the file) and optionally inputs["data"] (a `data.json`); it writes `model.onnx` and
+    `run` takes inputs["model"] (the file) and optionally inputs["data"] (a `data.json`); it writes `model.onnx` and
     `import.json`. The reference of the comparison is LiteRT; for int8 weights LiteRT on the dequantised weights.
 
     Attributes:
@@ -43,12 +43,12 @@ class TfliteSource:
         from edgewright.graph import check, load, opset, tidy
         from edgewright.sources import _feeds, _litert, _verify
 
-        graph = read_tflite(inputs["source"])
+        graph = read_tflite(inputs["model"])
         model, notes = tidy.tidy(to_onnx(graph))
         path = load.save(model, out)
         check.check_file(path)
         context.progress(0.5, "translated")
-        content, runner = inputs["source"].read_bytes(), "the source file in LiteRT"
+        content, runner = inputs["model"].read_bytes(), "the source file in LiteRT"
         if has_integer_weights(graph):
             content, runner = _litert.with_float_weights(content), "the source with dequantised weights in LiteRT"
             notes = (*notes, "int8 weights were turned into the float32 values they stand for")
