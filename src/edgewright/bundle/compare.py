@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgewright.core.decision import Classification, Decision, Detections, Segmentation, Tensors
 
@@ -90,19 +92,20 @@ def _detections(expected: Detections, found: Detections) -> float:
 def _tensors(expected: Tensors, found: Tensors) -> float:
     if set(expected.values) != set(found.values):
         return float("inf")
-    worst = 0.0
-    for name, one in expected.values.items():
-        other = found.values[name]
-        if one.shape != other.shape:
-            return float("inf")
-        if not one.size:
-            continue
-        a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
-        gap = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-        finite = np.abs(a[np.isfinite(a)])
-        scale = float(finite.max()) if finite.size else 1.0
-        worst = max(worst, float("inf") if np.isnan(gap).any() else float(gap.max()) / max(scale, 1e-12))
-    return worst
+    return max((_array(one, found.values[name]) for name, one in expected.values.items()), default=0.0)
+
+
+def _array(expected: NDArray[Any], found: NDArray[Any]) -> float:
+    if expected.shape != found.shape:
+        return float("inf")
+    a, b = np.asarray(expected, np.float64), np.asarray(found, np.float64)
+    unlike = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+    if not unlike.any():
+        return 0.0
+    if not (np.isfinite(a[unlike]).all() and np.isfinite(b[unlike]).all()):
+        return float("inf")
+    scale = float(np.abs(a[np.isfinite(a)]).max())
+    return float(np.abs(a[unlike] - b[unlike]).max()) / max(scale, 1e-12)
 
 
 def intersection_over_union(a: Box, b: Box) -> float:
