@@ -5,10 +5,10 @@ project calls `check_data` and `calibration_warnings` once; every step that need
 """
 
 from edgewright.data.checks import check_data
-from edgewright.data.code import load_function, source_digest
+from edgewright.data.code import code_digest, load_function
 from edgewright.data.digest import data_digest
 from edgewright.data.doubts import calibration_warnings
-from edgewright.data.opened import Data, Split, open_data, open_spec
+from edgewright.data.opened import Data, Split, open_data, open_spec, save_spec
 from edgewright.data.spec import DataSpec, data_spec, read_labels
 
 __all__ = [
@@ -17,11 +17,12 @@ __all__ = [
     "Split",
     "calibration_warnings",
     "check_data",
+    "code_digest",
     "data_digest",
     "data_spec",
     "load_function",
     "open_data",
     "open_spec",
     "read_labels",
-    "source_digest",
+    "save_spec",
 ]

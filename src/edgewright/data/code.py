@@ -44,7 +44,7 @@ def load_function(reference: str, root: Path, where: str = "function") -> Callab
     return found  # type: ignore[no-any-return]
 
 
-def source_digest(reference: str, root: Path) -> Digest:
+def code_digest(reference: str, root: Path) -> Digest:
     """Returns the digest of the code that `module:function` may run: its package, or the modules beside it.
 
     Args:

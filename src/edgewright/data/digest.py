@@ -7,7 +7,7 @@ from typing import Any
 
 from edgewright.core.codec import encode
 from edgewright.core.digest import Digest, digest_json
-from edgewright.data.code import source_digest
+from edgewright.data.code import code_digest
 from edgewright.data.function import Function
 from edgewright.data.readers import reader_of
 from edgewright.data.spec import DataSpec
@@ -31,7 +31,7 @@ def data_digest(spec: DataSpec) -> Digest:
         reader = reader_of(table, f"[data.{split}]")
         files.update(reader.files(root))
         if isinstance(reader, Function):
-            code[reader.function] = source_digest(reader.function, root)
+            code[reader.function] = code_digest(reader.function, root)
     return digest_json({"spec": encode(spec), "files": [_entry(path) for path in sorted(files)], "code": code})
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.core.codec import decode_stored
+from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.data import SPLITS, Prepared, Sample
+from edgewright.core.tensors import TensorSpec
 from edgewright.data.labels import check_label
 from edgewright.data.readers import reader_of
 from edgewright.data.source import Indices, Source
@@ -139,8 +140,13 @@ class Data:
             yield samples, prepared, _stacked(samples, prepared)
 
 
-def open_data(path: Path) -> Data:
+def open_data(path: Path, inputs: Sequence[TensorSpec] = ()) -> Data:
     """Opens a `data.json`.
+
+    Args:
+        path: The file.
+        inputs: The inputs of the model that takes the samples, with their batch axis; instead of those in the file.
+            With neither, an array that belongs to the model's only input goes by the name "".
 
     Raises:
         Corrupt: The file cannot be read.
@@ -149,13 +155,11 @@ def open_data(path: Path) -> Data:
     try:
         spec = decode_stored(DataSpec, path.read_bytes())
     except (OSError, ValueError) as error:
-        raise Corrupt(
-            f"cannot read {path}: {error}", hint="run the project again; the file is written by it"
-        ) from error
+        raise Corrupt(f"cannot read {path}: {error}", hint="run the project again; it writes this file") from error
     if spec.schema > SCHEMA:
         message = f"{path} has layout {spec.schema}, this version of Edgewright reads up to {SCHEMA}"
         raise Corrupt(message, hint="install a newer Edgewright")
-    return open_spec(spec)
+    return open_spec(replace(spec, inputs=tuple(inputs)) if inputs else spec)
 
 
 def open_spec(spec: DataSpec) -> Data:
@@ -165,6 +169,11 @@ def open_spec(spec: DataSpec) -> Data:
         ConfigError: An operation in it is unknown or malformed.
     """
     return Data(spec)
+
+
+def save_spec(spec: DataSpec, path: Path) -> None:
+    """Writes a `data.json`."""
+    path.write_bytes(encode_json(spec))
 
 
 def _stacked(samples: Sequence[Sample], prepared: Sequence[Prepared]) -> dict[str, NDArray[Any]]:
