@@ -28,7 +28,7 @@ class Scheme:
         activation: `uint8` or `int8`.
         activation_symmetric: Zero point fixed at the middle of the type.
         weight: `int8` or `uint8`.
-        weight_symmetric: Zero point 0 for every channel.
+        weight_symmetric: Zero point at the middle of the type for every channel: 0 for int8, 128 for uint8.
         weight_per_channel: One scale per output channel where the operator allows it.
         weight_bits: 8, or 7 where 8 would saturate the processor's 16-bit accumulator (`reduce_range`).
         quantized: Operators whose inputs are quantised.
