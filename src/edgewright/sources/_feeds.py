@@ -33,7 +33,7 @@ def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed:
     """Returns `count` batches for a model with the inputs `specs`.
 
     Args:
-        data: A `data.json`, whose calibration split is used; None for random inputs.
+        data: A `data.json`, whose first split (calibration where there is one) is used; None for random inputs.
         specs: Inputs of the model; dynamic axes get size 1.
         count: Number of batches.
         seed: Of the random inputs.
@@ -41,17 +41,27 @@ def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed:
     Raises:
         DataError: The data cannot be read.
     """
-    if data is None:
-        rng = np.random.default_rng(seed)
-        batches = tuple({spec.name: _random(spec, rng) for spec in specs} for _ in range(count))
-        return Feeds(batches, f"random inputs, seed {seed}")
+    real = _real_feeds(data, specs, count) if data is not None else None
+    if real is not None and real.batches:
+        return real
+    rng = np.random.default_rng(seed)
+    batches = tuple({spec.name: _random(spec, rng) for spec in specs} for _ in range(count))
+    return Feeds(batches, f"random inputs, seed {seed}")
+
+
+def _real_feeds(data: Path, specs: Sequence[TensorSpec], count: int) -> Feeds | None:
     from edgewright.data import open_data
 
     opened = open_data(data, specs)
+    if not opened.splits:
+        return None
+    split = opened.splits[0]
     size = next((spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], int)), 1)
-    split = opened.batches("calibration", size, limit=count * size)
-    full = (tensors for samples, _, tensors in split if len(samples) == size)
-    return Feeds(tuple(islice(full, count)), "samples of the calibration split")
+    found = opened.batches(split, size, limit=count * size)
+    full = (tensors for samples, _, tensors in found if len(samples) == size)
+    names = [spec.name for spec in specs]
+    chosen = tuple({name: tensors[name] for name in names} for tensors in islice(full, count))
+    return Feeds(chosen, f"samples of the {split} split")
 
 
 def _random(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
