@@ -38,6 +38,8 @@ class Scheme:
         outputs: Operators that the runtime only computes in integers when their output is quantised too.
         fused: Activations computed inside the operator before them: the quantiser goes behind them.
         keep_float: Nodes this runtime runs better in float: name patterns or `@first`, `@last`, `@depthwise`.
+        requantize_shared: Put quantisers behind data movement too; False where the runtime moves integers on its own
+            and would compute a second rounding.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Scheme:
     outputs: tuple[str, ...] = ()
     fused: tuple[str, ...] = ("Relu", "Clip")
     keep_float: tuple[str, ...] = ()
+    requantize_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
