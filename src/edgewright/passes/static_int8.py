@@ -41,6 +41,7 @@ class StaticInt8:
     name: ClassVar[str] = "static-int8"
     version: ClassVar[int] = 1
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
+    needs: ClassVar[tuple[str, ...]] = ("statistics",)
 
     scheme: Scheme
     ranges: str = "minmax"

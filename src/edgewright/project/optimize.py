@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.core.codec import decode_stored, encode_json
-from edgewright.core.digest import Digest, digest_bytes, digest_json
+from edgewright.core.digest import Digest, digest_bytes
 from edgewright.core.recipe import Study
 from edgewright.engine import toolchain
 from edgewright.engine.execute import Executor
@@ -79,17 +79,17 @@ def optimize(project: Project, *, cache: Cache | None = None, progress: bool = F
     with cache.shared(), _watching(progress) as observer:
         request = ask(project, folder / _WORK)
         executor = Executor(cache, project.root, local_device(), seed=project.file.seed, progress=observer.progress)
-        study = search(request, executor, observer=observer, save=_saver(folder, executor))
+        study = search(request, executor, observer=observer, save=_Saver(folder, executor))
         observer.phase("report and bundles")
-        bundles = _publish(study, cache, request.data.path, folder)
+        bundles = _publish(study, cache, folder)
     return Outcome(study, folder, bundles, executor.started)
 
 
 def show(outcome: Outcome) -> None:
     """Prints the tables and where everything is."""
-    from edgewright.report.terminal import show_study
+    from edgewright.report.tables import print_study
 
-    show_study(outcome.study)
+    print_study(outcome.study)
     print(f"report: {outcome.folder / 'report.html'}")
     for target, bundle in outcome.bundles.items():
         print(f"bundle for {target}: {bundle}")
@@ -106,7 +106,7 @@ def _watching(progress: bool) -> Iterator[Observer]:
         yield watcher
 
 
-class _saver:
+class _Saver:
     """Writes the study so far, but only when something new was measured since."""
 
     def __init__(self, folder: Path, executor: Executor) -> None:
@@ -120,7 +120,7 @@ class _saver:
             write_atomic(self.path, encode_json(study))
 
 
-def _publish(study: Study, cache: Cache, data: Path, folder: Path) -> dict[str, Path]:
+def _publish(study: Study, cache: Cache, folder: Path) -> dict[str, Path]:
     """Writes report and bundles unless they are there already, made from the same study by the same release."""
     encoded = encode_json(study)
     identity = digest_bytes(encoded)
@@ -128,7 +128,7 @@ def _publish(study: Study, cache: Cache, data: Path, folder: Path) -> dict[str, 
     if known is not None:
         return {target: folder / name for target, name in known.bundles.items()}
     write_atomic(folder / STUDY_FILE, encoded)
-    _report(study, cache, data, folder)
+    _report(study, cache, folder)
     bundles = _pack(study, cache, folder)
     names = [STUDY_FILE, "report.html", "report.json", "junit.xml", *(path.name for path in bundles.values())]
     files = {name: digest_file(folder / name) for name in names}
@@ -150,12 +150,13 @@ def _release() -> str:
     return toolchain.own_identity()
 
 
-def _report(study: Study, cache: Cache, data: Path, folder: Path) -> None:
+def _report(study: Study, cache: Cache, folder: Path) -> None:
     from edgewright.data import open_data
     from edgewright.report import write_report
     from edgewright.report.evidence import StoredEvidence
 
-    write_report(study, StoredEvidence(lambda digest: _stored(cache, digest), open_data(data).dataset), folder)
+    data = open_data(folder / _WORK / "data.json")
+    write_report(study, StoredEvidence(lambda digest: _stored(cache, digest), data.dataset), folder)
 
 
 def _pack(study: Study, cache: Cache, folder: Path) -> dict[str, Path]:

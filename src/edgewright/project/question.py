@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.codec import encode
+from edgewright.core.codec import encode, encode_json
 from edgewright.core.digest import digest_json
 from edgewright.core.recipe import StepSpec
-from edgewright.data import DataSpec, code_digest, data_digest, save_spec
+from edgewright.core.tensors import TensorSpec
+from edgewright.data import data_digest, data_spec, code_digest
 from edgewright.engine.execute import Input
 from edgewright.errors import ConfigError, SourceError
 from edgewright.project.config import ModelConfig, Project
 from edgewright.search.request import Request
-from edgewright.store.files import digest_file, digest_json_file
+from edgewright.store.files import digest_file, write_atomic
 
 _KINDS = {".onnx": "onnx", ".tflite": "tflite"}
 
@@ -40,7 +42,6 @@ def ask(project: Project, work: Path) -> Request:
         budget=file.budget,
         search=file.search,
         golden=file.output.golden,
-        labels=project.labels,
         origin={"source": _shown(file.model.source)},
     )
 
@@ -89,8 +90,25 @@ def _digest_with_external_data(path: Path) -> Any:
     return digest_json({p.name: digest_file(p) for p in (path, *beside)})
 
 
-def _data(project: Project, work: Path) -> Input:
-    return Input(Path(), digest_json({}))
+def _data(project: Project, work: Path) -> Callable[[tuple[TensorSpec, ...]], Input]:
+    """Returns what writes the `data.json` for a model with given inputs."""
+    file = project.file
+
+    def written(inputs: tuple[TensorSpec, ...]) -> Input:
+        spec = data_spec(project.root, file.data, file.preprocess, file.postprocess, project.labels, inputs)
+        path = work / ("data.json" if inputs else "data-before-import.json")
+        write_atomic(path, encode_json(spec))
+        return Input(path, data_digest(spec))
+
+    return written
+
+
+def _metric_code(project: Project) -> Input | None:
+    """Identifies the user's own metrics by their sources."""
+    own = [name for name in project.file.quality.metrics if ":" in name]
+    if not own:
+        return None
+    return Input(project.root, digest_json({name: code_digest(name, project.root) for name in own}))
 
 
 def _shown(source: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgewright.core.budget import Budget
 from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.core.tensors import TensorSpec
 from edgewright.engine.execute import Input
 
 OBJECTIVES = ("latency", "throughput", "size", "memory", "energy")
@@ -66,7 +67,7 @@ class Request:
         project: Name of the project.
         source: The import step.
         model: Its named inputs: the model file, checkpoint, code.
-        data: The `data.json` of the project.
+        data: Model inputs -> the project's `data.json`; without inputs while they are not known yet.
         code: The project's folder, identified by the sources of the user's metrics; None when there are none.
         targets: Targets by name with their fields.
         recipes: The user's own recipes, tried after the ladder.
@@ -74,14 +75,13 @@ class Request:
         budget: Limits.
         search: See `SearchConfig`.
         golden: Number of golden pairs to record for each winner.
-        labels: Class names.
         origin: Where the model came from, for the reader.
     """
 
     project: str
     source: StepSpec
     model: Mapping[str, Input]
-    data: Input
+    data: Callable[[tuple[TensorSpec, ...]], Input]
     code: Input | None
     targets: tuple[StepSpec, ...]
     recipes: tuple[Recipe, ...] = ()
@@ -89,5 +89,4 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     search: SearchConfig = SearchConfig()
     golden: int = 8
-    labels: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)

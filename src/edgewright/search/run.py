@@ -8,7 +8,7 @@ from dataclasses import replace
 from edgewright.core.measurement import Quality
 from edgewright.core.recipe import Candidate, StepSpec, Study
 from edgewright.engine import registry, toolchain
-from edgewright.engine.execute import Executor, Result
+from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ToolchainMissing
 from edgewright.measure.audit import Audit
 from edgewright.measure.survey import Survey
@@ -53,13 +53,16 @@ class _Search:
     def run(self) -> Study:
         self._need_targets()
         self.observer.phase("import")
-        imported = self.executor.run("sources", self.request.source, {**self.request.model, "data": self.request.data})
-        warnings = self._audit(imported)
+        given = {**self.request.model, "data": self.request.data(())}
+        imported = self.executor.run("sources", self.request.source, given)
+        found = read(imported, "import.json", Imported)
+        data = self.request.data(found.inputs)
+        audit = self._audit(data)
         survey = self._survey(imported)
-        trials = Trials(self.executor, self.request, imported)
+        trials = Trials(self.executor, self.request, imported, data)
         self.observer.phase("original model")
         reference = trials.judge_reference(StepSpec(self.request.search.reference), self.threads, self.batch)
-        self.study = self._begin(imported, reference, warnings)
+        self.study = self._begin(found, reference, audit)
         facts = _facts(survey, reference)
         for target in self.request.targets:
             self._climb(trials, target, facts)
@@ -78,19 +81,18 @@ class _Search:
                 message = f"target {spec.name} needs {absent}, not installed here"
                 raise ToolchainMissing(message, hint=f"{toolchain.install_line(extra)}, or remove the target")
 
-    def _audit(self, imported: Result) -> tuple[str, ...]:
+    def _audit(self, data: Input) -> Audit:
         self.observer.phase("data")
         spec = StepSpec("audit", {"metrics": list(self.request.quality.metrics)})
-        made = self.executor.run("measure", spec, {"data": self.request.data, "model": imported.as_input()})
-        return read(made, "audit.json", Audit).warnings
+        inputs = {"data": data} if self.request.code is None else {"data": data, "code": self.request.code}
+        return read(self.executor.run("measure", spec, inputs), "audit.json", Audit)
 
     def _survey(self, imported: Result) -> Survey:
         self.observer.phase("profile")
         spec = StepSpec("survey", {"targets": [target.name for target in self.request.targets]})
         return read(self.executor.run("measure", spec, {"model": imported.as_input()}), "survey.json", Survey)
 
-    def _begin(self, imported: Result, reference: Candidate, warnings: tuple[str, ...]) -> Study:
-        found = read(imported, "import.json", Imported)
+    def _begin(self, found: Imported, reference: Candidate, audit: Audit) -> Study:
         distributions = {name for record in reference.lineage for name in record.tools}
         return Study(
             schema=STUDY_SCHEMA,
@@ -102,9 +104,9 @@ class _Search:
             objective=self.request.search.objective,
             reference=reference,
             candidates=(),
-            warnings=warnings,
+            warnings=audit.warnings,
             tools=toolchain.versions({*distributions, "edgewright", "numpy"}),
-            labels=self.request.labels,
+            labels=audit.labels,
             source={**self.request.origin, **found.summary()},
         )
 
@@ -180,7 +182,7 @@ class _Search:
         if candidate.id not in self.study.winners.values():
             return candidate
         spec = StepSpec("golden", {"count": self.request.golden, "split": "test", "threads": candidate.threads})
-        golden = self.executor.run("measure", spec, {"artifact": artifact.as_input(), "data": self.request.data})
+        golden = self.executor.run("measure", spec, {"artifact": artifact.as_input(), "data": trials.data})
         return replace(candidate, evidence={**candidate.evidence, "golden": golden.digest})
 
 

@@ -36,13 +36,15 @@ class Trials:
         executor: Runs the steps.
         request: The question.
         imported: The imported model.
+        data: The project's data, held against its inputs.
         reference: Set once the original model has been judged.
     """
 
-    def __init__(self, executor: Executor, request: Request, imported: Result) -> None:
+    def __init__(self, executor: Executor, request: Request, imported: Result, data: Input) -> None:
         self.executor = executor
         self.request = request
         self.imported = imported
+        self.data = data
         self.reference: Reference | None = None
 
     def judge_reference(self, target: StepSpec, threads: int, batch: int) -> Candidate:
@@ -103,7 +105,7 @@ class Trials:
 
     def compile(self, target: StepSpec, model: Result) -> Result:
         """Compiles `model` for `target`."""
-        inputs = {"model": model.as_input(), "data": self.request.data}
+        inputs = {"model": model.as_input(), "data": self.data}
         return self.executor.run("targets", target, inputs, lineage=model.lineage)
 
     def evaluate(self, artifact: Result, split: str, threads: int, reference: Result | None = None) -> Result:
@@ -114,7 +116,7 @@ class Trials:
             "limit": self.request.quality.limit,
             "threads": threads,
         }
-        inputs = {"artifact": artifact.as_input(), "data": self.request.data}
+        inputs = {"artifact": artifact.as_input(), "data": self.data}
         if reference is not None:
             inputs["reference"] = reference.as_input()
         if self.request.code is not None:
@@ -134,13 +136,13 @@ class Trials:
         inputs = {
             "artifact": artifact.as_input(),
             "reference": self.reference.artifact.as_input(),
-            "data": self.request.data,
+            "data": self.data,
         }
         return read(self.executor.run("measure", StepSpec("time", config), inputs), "timing.json", Timing)
 
     def profile(self, artifact: Result, threads: int) -> tuple[OperatorTime, ...]:
         """Measures the time per operator."""
-        inputs = {"artifact": artifact.as_input(), "data": self.request.data}
+        inputs = {"artifact": artifact.as_input(), "data": self.data}
         made = self.executor.run("measure", StepSpec("profile", {"threads": threads}), inputs)
         return read(made, "operators.json", tuple[OperatorTime, ...])
 
@@ -169,7 +171,7 @@ class Trials:
     def _named_inputs(self, spec: StepSpec, model: Result) -> Mapping[str, Input | Result]:
         """Makes what a pass declares it needs beside the model: data, or statistics gathered from it."""
         makers: dict[str, Callable[[], Input | Result]] = {
-            "data": lambda: self.request.data,
+            "data": lambda: self.data,
             "statistics": lambda: self._statistics(model),
         }
         needs: tuple[str, ...] = getattr(registry.load("passes", spec.name), "needs", ())
@@ -177,7 +179,7 @@ class Trials:
 
     def _statistics(self, model: Result) -> Result:
         config: dict[str, Any] = {"limit": self.request.search.calibration_limit}
-        inputs = {"model": model.as_input(), "data": self.request.data}
+        inputs = {"model": model.as_input(), "data": self.data}
         return self.executor.run("passes", StepSpec("calibrate", config), inputs)
 
 

@@ -1,0 +1,5 @@
+"""`python -m edgewright.cli`: the command line."""
+
+from edgewright.cli.main import main
+
+main()

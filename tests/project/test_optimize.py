@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgewright.bundle import verify
+from edgewright.core.codec import decode_stored
+from edgewright.core.recipe import REFUSED, Study
+from edgewright.project.config import load_project
+from edgewright.project.optimize import optimize
+from edgewright.store.cache import Cache
+
+
+def run(toml: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgewright.cli", "optimize", str(toml), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_whole_line(tiny):
+    outcome = optimize(load_project(tiny))
+    study = decode_stored(Study, outcome.study_json.read_bytes())
+    assert outcome.met
+    winner = study.best("onnxruntime")
+    tried = [c for c in study.candidates if c.verdict != REFUSED]
+    assert len(tried) >= 3
+    assert all(c.why for c in study.candidates)
+    assert winner.measurement is not None
+    assert winner.measurement.test is not None
+    assert winner.measurement.test.difference[0].samples == 300
+    assert study.reference.measurement is not None
+    assert study.reference.measurement.tune.figures[0].value > 0.85
+    assert any("int8" in c.recipe.title and c.precision == "int8" for c in tried)
+    assert verify(outcome.bundles["onnxruntime"]).ok
+    for name in ("report.html", "report.json", "junit.xml"):
+        assert (outcome.folder / name).stat().st_size > 500
+
+    started = time.monotonic()
+    again = run(tiny)
+    assert again.returncode == 0, again.stderr
+    assert time.monotonic() - started < 5
+    assert optimize(load_project(tiny)).workers == 0
+
+
+@pytest.mark.slow
+def test_a_budget_nobody_meets_gives_the_nearest_and_exit_code_1(tiny):
+    tiny.write_text(tiny.read_text().replace("quality_drop = 0.02", "quality_floor = 0.999\nsize_bytes = 10"))
+    found = run(tiny, "--json")
+    assert found.returncode == 1, found.stderr
+    study = json.loads(found.stdout)
+    assert study["met"] == {"onnxruntime": False}
+    assert study["winners"]["onnxruntime"]
+
+
+def _finished(cache: Path) -> int:
+    return len(list((cache / "actions").glob("*/*.json")))
+
+
+def _kill_after(toml: Path, seconds: float) -> bool:
+    """Starts a run and kills it with SIGKILL; returns whether it was still running."""
+    command = [sys.executable, "-m", "edgewright.cli", "optimize", str(toml), "--quiet"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def _killed_at(toml: Path, root: Path, monkeypatch, seconds: float, total: int) -> None:
+    cache = root / f"cache-{seconds:.3f}"
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(cache))
+    output = toml.parent / "edgewright-out"
+    if output.exists():
+        output.rename(root / f"out-{seconds:.3f}")
+    killed = _kill_after(toml, seconds)
+    finished = _finished(cache)
+    outcome = optimize(load_project(toml), cache=Cache(cache))
+    assert outcome.met
+    assert outcome.workers == total - finished, f"killed={killed} at {seconds:.2f} s"
+    assert verify(outcome.bundles["onnxruntime"]).ok
+    assert not list((output).glob("**/*.tmp"))
+
+
+def _kill_at_moments(toml: Path, root: Path, monkeypatch, moments: int) -> None:
+    started = time.monotonic()
+    total = optimize(load_project(toml), cache=Cache(Path(os.environ["EDGEWRIGHT_CACHE"]))).workers
+    length = time.monotonic() - started
+    for index in range(moments):
+        _killed_at(toml, root, monkeypatch, length * (index + 0.5) / moments, total)
+
+
+@pytest.mark.slow
+def test_killed_at_three_moments_the_next_run_goes_on(tiny, tmp_path, monkeypatch):
+    _kill_at_moments(tiny, tmp_path, monkeypatch, 3)
+
+
+@pytest.mark.prove
+def test_killed_at_twenty_moments_the_next_run_goes_on(tiny, tmp_path, monkeypatch):
+    _kill_at_moments(tiny, tmp_path, monkeypatch, 20)
