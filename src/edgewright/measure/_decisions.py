@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgewright.core.data import Prepared, Sample
 from edgewright.core.decision import Decision
 from edgewright.core.target import Runner
+from edgewright.core.tensors import TensorSpec
 from edgewright.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Finiteness:
         return (f"outputs held NaN or infinities for {len(self.samples)} of {total} samples (first: {shown})",)
 
 
-def run_size(runner: Runner, batch: int) -> int:
+def run_size(inputs: Sequence[TensorSpec], batch: int) -> int:
     """Returns how many samples go into one run: the model's own number where its batch axis is fixed."""
-    shape = runner.inputs[0].shape
+    shape = inputs[0].shape
     return shape[0] if shape and isinstance(shape[0], int) else batch
 
 
@@ -61,7 +62,7 @@ def decide(
     Raises:
         DataError: The model does not take the samples, or an output has no batch axis.
     """
-    size = run_size(runner, batch)
+    size = run_size(runner.inputs, batch)
     for samples, prepared, stacked in data.batches(split, size, limit):
         outputs = runner.run(filled(stacked, size if size != batch else len(samples)))
         yield from _per_sample(data, samples, prepared, outputs, finite)

@@ -99,7 +99,8 @@ def interleave(
         ratio, elapsed = speedup(candidate, reference), time.perf_counter() - start
         found = (ratio.high - ratio.low) / ratio.value
         progress(
-            min(1.0, max(elapsed / seconds, width / max(found, 1e-9) * 0.99)), f"{rounds} rounds, ±{found / 2:.1%}"
+            min(1.0, max(elapsed / max(seconds, 1e-9), width / max(found, 1e-9) * 0.99)),
+            f"{rounds} rounds, ±{found / 2:.1%}",
         )
         if rounds >= USUAL_ROUNDS and found <= width:
             return ratio, ""

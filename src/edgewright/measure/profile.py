@@ -11,6 +11,7 @@ from typing import ClassVar
 from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import RunOptions
+from edgewright.measure._decisions import run_size
 from edgewright.measure._lease import lease
 from edgewright.measure._samples import run_inputs
 from edgewright.runtimes import load_artifact, open_runner
@@ -40,7 +41,8 @@ class Profile:
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """See `edgewright.core.step.Step`."""
-        batches = run_inputs(load_artifact(inputs["artifact"]), inputs["data"], self.split, batch=1)
+        artifact = load_artifact(inputs["artifact"])
+        batches = run_inputs(artifact, inputs["data"], self.split, run_size(artifact.inputs, 1))
         options = RunOptions(threads=self.threads, profile=True)
         with lease("local", context), open_runner(inputs["artifact"], options) as runner:
             for count, batch in enumerate(islice(cycle(batches), self.runs), start=1):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgewright.core.data import Metric
+from edgewright.data import load_function
 from edgewright.errors import ConfigError
 from edgewright.measure.metrics.agreement import Agreement, changed
 from edgewright.measure.metrics.classification import MacroF1, RocAuc, TopK
@@ -68,7 +66,7 @@ def make_metric(name: str, root: Path) -> Metric:
     if tar := _TAR.fullmatch(name):
         return TrueAcceptRate(_rate(name, tar[1]))
     if ":" in name:
-        function = _function(name, root)
+        function = load_function(name, root, f"metric {name}")
         return CustomMetric(name, function, bool(getattr(function, "higher_is_better", True)))
     near = difflib.get_close_matches(name, METRICS, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"metrics: {', '.join(METRICS)}, or module:function"
@@ -83,21 +81,3 @@ def _rate(name: str, text: str) -> float:
     if not 0.0 < rate < 1.0:
         raise ConfigError(f'metric "{name}": the false accept rate is not between 0 and 1', hint='e.g. "tar@far=0.001"')
     return rate
-
-
-def _function(name: str, root: Path) -> Callable[..., Any]:
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, str(root))
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise ConfigError(
-            f'metric "{name}" cannot be imported: {type(error).__name__}: {error}',
-            hint=f"metrics are imported from {root} or the installed packages, as module:function",
-        ) from error
-    finally:
-        sys.path.remove(str(root))
-    if not callable(function):
-        raise ConfigError(f'metric "{name}" is not a function', hint="name a function of (decision, label)")
-    found: Callable[..., Any] = function
-    return found

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgewright.measure.metrics._resampling import Floats
 
@@ -37,9 +36,11 @@ def average_precision(rows: Sequence[tuple[int, Any]], thresholds: int, weights:
     for start in range(0, len(weights), step):
         block = slice(start, start + step)
         drawn = weights[block][:, image]
+        listed = np.cumsum(drawn, axis=1)
         for bit in range(thresholds):
-            hit, judged = (hits >> bit & 1).astype(bool), ~(ignored >> bit & 1).astype(bool)
-            result[block, bit] = _area(drawn, hit, judged, positives[block])
+            hit, skipped = (hits >> bit & 1).astype(bool), (ignored >> bit & 1).astype(bool)
+            judged = listed - np.cumsum(drawn * skipped, axis=1) if skipped.any() else listed
+            result[block, bit] = _area(drawn[:, hit], judged[:, hit], positives[block])
     result[positives == 0] = np.nan
     return result
 
@@ -48,14 +49,21 @@ def _joined(rows: Sequence[tuple[int, Any]], field: int) -> Floats:
     return np.concatenate([np.asarray(entry[field], dtype=np.float64) for _, entry in rows])
 
 
-def _area(drawn: Floats, hit: NDArray[np.bool_], judged: NDArray[np.bool_], positives: Floats) -> Floats:
-    """Area under the precision envelope for detections in descending score; `drawn` is [resamples, detections]."""
-    if not hit.any():
+def _area(drawn: Floats, judged: Floats, positives: Floats) -> Floats:
+    """Area under the precision envelope.
+
+    Precision falls between hits and recall stands still, so only the hits, in descending score, matter.
+
+    Args:
+        drawn: [resamples, hits], how often each hit was drawn.
+        judged: [resamples, hits], detections so far that count.
+        positives: [resamples], labelled boxes.
+    """
+    if drawn.shape[1] == 0:
         return np.zeros(len(drawn))
-    true = np.cumsum(drawn * (hit & judged), axis=1)
-    found = np.cumsum(drawn * judged, axis=1)
+    true = np.cumsum(drawn, axis=1)
     recall = true / np.maximum(positives, 1.0)[:, None]
-    precision = true / (found + np.spacing(1.0))
+    precision = true / (judged + np.spacing(1.0))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     # One search for all rows: each row is shifted into an interval of its own (the first by nothing).
     shift = 2.0 * np.arange(len(drawn))[:, None]
