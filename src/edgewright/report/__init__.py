@@ -27,13 +27,12 @@ def write_report(study: Study, evidence: Evidence, folder: Path) -> None:
         ToolchainMissing: jinja2 or plotly is not installed; the JSON and JUnit files are written by then.
         OutOfSpace: The disk is full.
     """
-    from edgewright.report.files import write_atomically
     from edgewright.report.json_report import report_json
     from edgewright.report.junit import junit_xml
+    from edgewright.store.files import write_atomic
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "report.json", report_json(study))
-    write_atomically(folder / "junit.xml", junit_xml(study))
+    write_atomic(folder / "report.json", report_json(study))
+    write_atomic(folder / "junit.xml", junit_xml(study))
     from edgewright.report.html import report_html
 
-    write_atomically(folder / "report.html", report_html(study, evidence).encode())
+    write_atomic(folder / "report.html", report_html(study, evidence).encode())

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgewright.core.decision import Classification, Decision, Detections, Segmentation, decision_from_json
+from edgewright.core.decision import Classification, Decision, Detections
+from edgewright.measure._outcomes import Outcome
+from edgewright.measure.metrics.agreement import DISPLAY_SCORE, SAME_OBJECT_IOU, changed
 
-SAME_OBJECT_IOU = 0.5
 NONE = "none"
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What one artifact decided about one sample."""
-
-    id: str
-    label: Any
-    decision: Decision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,57 +41,48 @@ class Flip:
     right: str
 
 
-def read_outcomes(folder: Path) -> dict[str, Outcome]:
-    """Reads `outcomes.json` of an evaluate step.
-
-    Raises:
-        ValueError: The file does not hold outcomes.
-    """
-    data = json.loads((folder / "outcomes.json").read_text(encoding="utf-8"))
-    records = data.get("samples", data.get("outcomes")) if isinstance(data, dict) else data
-    if not isinstance(records, list):
-        raise ValueError(f"{folder.name}/outcomes.json: expected a list of samples, got {type(records).__name__}")
-    try:
-        found = (Outcome(str(r["id"]), r.get("label"), decision_from_json(r["decision"])) for r in records)
-        return {outcome.id: outcome for outcome in found}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder.name}/outcomes.json: malformed sample: {error}") from error
-
-
 def find_flips(
-    before: Mapping[str, Outcome], after: Mapping[str, Outcome], split: str, labels: Sequence[str]
+    before: Sequence[Outcome], after: Mapping[str, Outcome], split: str, labels: Sequence[str]
 ) -> tuple[Flip, ...]:
     """Returns the samples that both saw and decided differently, in the order of `before`.
 
+    What counts as another decision is what `changed_share` of a quality counts (`measure.metrics.agreement`).
+
     Args:
-        before: The original's outcomes by sample id.
-        after: The candidate's.
+        before: The original's outcomes.
+        after: The candidate's, by sample id.
         split: Named in each flip.
         labels: Class names by index.
+
+    Raises:
+        ValueError: A recorded decision is malformed.
     """
     flips = []
-    for key, old in before.items():
-        new = after.get(key)
-        if new is not None and changed(old.decision, new.decision):
-            group = _group(old, new.decision, labels)
-            right = who_is_right(old.decision, new.decision, old.label)
-            flips.append(Flip(key, split, old.label, old.decision, new.decision, group, right))
+    for outcome in before:
+        if outcome.id not in after:
+            continue
+        old, new = shown(outcome.decided()), shown(after[outcome.id].decided())
+        if _differs(old, new):
+            group = _group(old, new, outcome.label, labels)
+            right = who_is_right(old, new, outcome.label)
+            flips.append(Flip(outcome.id, split, outcome.label, old, new, group, right))
     return tuple(flips)
 
 
-def changed(before: Decision, after: Decision) -> bool:
-    """True when a user would see another decision.
+def shown(decision: Decision) -> Decision:
+    """Leaves out detections below the display score: a user never sees them."""
+    if not isinstance(decision, Detections):
+        return decision
+    kept = [i for i, score in enumerate(decision.scores) if score >= DISPLAY_SCORE]
+    return Detections(
+        boxes=tuple(decision.boxes[i] for i in kept),
+        scores=tuple(decision.scores[i] for i in kept),
+        classes=tuple(decision.classes[i] for i in kept),
+    )
 
-    Classification: another first class. Detections: the objects do not pair off one to one with equal class and
-    IoU of at least 0.5. Segmentation: another class at any pixel. Plain tensors have no decision to flip.
-    """
-    if isinstance(before, Classification) and isinstance(after, Classification):
-        return before.indices[:1] != after.indices[:1]
-    if isinstance(before, Detections) and isinstance(after, Detections):
-        return len(before.boxes) != len(after.boxes) or len(matches(before, after)) != len(before.boxes)
-    if isinstance(before, Segmentation) and isinstance(after, Segmentation):
-        return not np.array_equal(before.mask, after.mask)
-    return before.kind != after.kind
+
+def _differs(before: Decision, after: Decision) -> bool:
+    return before.kind != after.kind or changed(after, before)
 
 
 def matches(first: Detections, second: Detections) -> tuple[tuple[int, int], ...]:
@@ -197,13 +178,13 @@ def _verdict(before_right: bool, after_right: bool) -> str:
     return "neither"
 
 
-def _group(old: Outcome, new: Decision, labels: Sequence[str]) -> str:
-    if isinstance(old.decision, Classification):
-        if _is_index(old.label):
-            return class_name(int(old.label), labels)
-        return class_name(old.decision.indices[0] if old.decision.indices else -1, labels)
-    if isinstance(old.decision, Detections) and isinstance(new, Detections):
-        return class_name(_changed_class(old.decision, new), labels)
+def _group(old: Decision, new: Decision, label: Any, labels: Sequence[str]) -> str:
+    if isinstance(old, Classification):
+        if _is_index(label):
+            return class_name(int(label), labels)
+        return class_name(old.indices[0] if old.indices else -1, labels)
+    if isinstance(old, Detections) and isinstance(new, Detections):
+        return class_name(_changed_class(old, new), labels)
     return "all"
 
 

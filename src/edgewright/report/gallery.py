@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.decision import Classification, Decision, Detections, Segmentation
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.core.data import Sample
+from edgewright.core.decision import Classification, Decision, Detections, Segmentation, Tensors
 from edgewright.core.recipe import Candidate, Study
+from edgewright.errors import Corrupt
+from edgewright.measure._outcomes import read_outcomes
 from edgewright.report import flips, media
 from edgewright.report.evidence import Evidence
 from edgewright.report.flips import Flip
@@ -98,27 +104,30 @@ def _compare(
     study: Study, candidate: Candidate, evidence: Evidence, split: str, folders: tuple[Path, Path], limit: int
 ) -> Gallery:
     try:
-        before, after = (flips.read_outcomes(folder) for folder in folders)
-    except (OSError, ValueError) as error:
+        before, after = (read_outcomes(folder) for folder in folders)
+        by_id = {outcome.id: outcome for outcome in after}
+        found = flips.find_flips(before, by_id, split, study.labels)
+    except (Corrupt, ValueError) as error:
         return Gallery(candidate, split=split, note=f"The outcomes cannot be read: {error}")
-    found = flips.find_flips(before, after, split, study.labels)
-    compared = sum(key in after for key in before)
+    compared = sum(outcome.id in by_id for outcome in before)
     if not found:
         return Gallery(candidate, split, compared, note=f"No decision changed on the {compared} samples of {split}.")
     counts = Counter(flip.group for flip in found)
     items: dict[str, list[Item]] = {}
-    for flip in flips.select(found, limit):
-        items.setdefault(flip.group, []).append(_item(flip, evidence, study.labels))
+    chosen = flips.select(found, limit)
+    wanted = {flip.id for flip in chosen}
+    # In the order of the data set, so that a stream is read once.
+    samples = {flip.id: evidence.sample(split, flip.id) for flip in found if flip.id in wanted}
+    for flip in chosen:
+        items.setdefault(flip.group, []).append(_item(flip, samples[flip.id], evidence.rate, study.labels))
     groups = tuple((name, counts[name], tuple(shown)) for name, shown in items.items())
     right = tuple(Counter(flip.right for flip in found).most_common())
     return Gallery(candidate, split, compared, len(found), right, groups)
 
 
-def _item(flip: Flip, evidence: Evidence, labels: Sequence[str]) -> Item:
-    sample = evidence.sample(flip.split, flip.id)
-    shown = (
-        media.Media("text", text="the sample is no longer in the data") if sample is None else media.show(sample.value)
-    )
+def _item(flip: Flip, sample: Sample | None, rate: int | None, labels: Sequence[str]) -> Item:
+    absent = media.Media("text", text="the sample is no longer in the data")
+    shown = absent if sample is None else media.show(sample.value, rate)
     truth = flips.label_boxes(flip.label)
     return Item(
         id=flip.id,
@@ -154,13 +163,21 @@ def _panel(title: str, mine: Decision, other: Decision, labels: Sequence[str]) -
 
 
 def decision_text(decision: Decision, labels: Sequence[str]) -> str:
-    """Returns the first class with its score; other decisions by their kind."""
+    """Returns the first class with its score, or the first values of plain tensors."""
+    if isinstance(decision, Tensors):
+        return ", ".join(f"{name} {_values(array)}" for name, array in list(decision.values.items())[:3])
     if not isinstance(decision, Classification):
         return decision.kind
     if not decision.indices:
         return flips.NONE
     name = flips.class_name(decision.indices[0], labels)
     return f"{name} ({decision.scores[0]:.2f})" if decision.scores else name
+
+
+def _values(array: NDArray[Any]) -> str:
+    flat = np.asarray(array).ravel()
+    more = " ..." if flat.size > 4 else ""
+    return " ".join(f"{value:.4g}" for value in flat[:4]) + more
 
 
 def _counted(found: Detections, labels: Sequence[str]) -> str:

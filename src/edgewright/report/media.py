@@ -1,6 +1,7 @@
 """Raw samples as something a page can show: a picture, a sound with its waveform, curves, or text.
 
-What a sample is, is read from its value: the magic bytes of a file, else the shape and type of an array.
+What a sample is, is read from its value: the magic bytes of a file, else the shape and type of an array. A string is
+always text, never a path: a line of a text data set must not be able to pull a file of this machine into a report.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ ASSUMED_RATE = 16_000
 MAX_FILE_BYTES = 64_000_000
 WAVE_WIDTH, WAVE_HEIGHT = 300, 64
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".wav", ".flac", ".ogg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def show(value: Any, rate: int | None = None) -> Media:
         value: As in `Sample.value`: encoded bytes, a path, an array, a string or a mapping.
         rate: Samples per second of sounds given as bare arrays; 16 kHz is assumed, and said, without it.
     """
-    if isinstance(value, Path) or (isinstance(value, str) and value.lower().endswith(_SUFFIXES)):
-        return _file(Path(value), rate)
+    if isinstance(value, Path):
+        return _file(value, rate)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _encoded(bytes(value), rate)
     if isinstance(value, np.ndarray):

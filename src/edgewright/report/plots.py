@@ -2,72 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from edgewright.core.measurement import Measurement, Timing
+from edgewright.core.measurement import Measurement, Ratio
 from edgewright.core.recipe import BROKE, DOMINATED, MET, Candidate, Study
 from edgewright.report.rows import row
-from edgewright.search import wording
+from edgewright.search import pareto, wording
 
 SYMBOLS = {MET: "circle", BROKE: "x", DOMINATED: "diamond-open"}
 Figure = dict[str, Any]
 
 
-def pareto_plots(study: Study, target: str) -> dict[str, Figure]:
-    """Returns the figures `speed` (speed-up against quality) and `size` of one target; empty when none was timed.
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """A cost to plot: its title, the objective whose front is drawn, and the value of each candidate."""
 
-    Both use the `tune` split, on which the choice was made, because every candidate has it.
+    title: str
+    objective: str
+    values: Mapping[str, Ratio]
+
+
+def pareto_plots(study: Study, target: str) -> dict[str, Figure]:
+    """Returns the figures of one target by the objective of their axis, against the change of quality.
+
+    `latency` (as speed-up) and `size` are always there, `memory` and `energy` when they are the objective; nothing
+    is there when no candidate was timed. All use the `tune` split, on which the choice was made, because every
+    candidate has it.
     """
     timed = [c for c in study.of_target(target) if c.measurement and c.measurement.timing]
     if not timed or study.reference.measurement is None:
         return {}
     points = [study.reference, *(c for c in timed if c.id != study.reference.id)]
-    points = [c for c in points if c.measurement and c.measurement.timing]
-    return {
-        "speed": _figure(
-            study, target, points, "speed-up over the original (x, higher is faster)", _speed, _speed_error
-        ),
-        "size": _figure(study, target, points, "size on disk (MB, lower is smaller)", _megabytes, None),
-    }
+    axes = [_speed_axis(points), _cost_axis(points, pareto.SIZE, "size on disk (MB, lower is smaller)", 1e6)]
+    if study.objective == pareto.MEMORY:
+        axes.append(_cost_axis(points, pareto.MEMORY, "peak memory (MB)", 1e6))
+    if study.objective == pareto.ENERGY:
+        axes.append(_cost_axis(points, pareto.ENERGY, "energy per run (mJ)", 1.0))
+    return {axis.objective: _figure(study, target, points, axis) for axis in axes}
 
 
-def _speed(timing: Timing) -> float:
-    return timing.speedup.value
+def _speed_axis(points: Sequence[Candidate]) -> _Axis:
+    settings = {(c.threads, c.batch) for c in points}
+    title = "speed-up over the original (x, higher is faster)"
+    if len(settings) > 1:
+        title = f"speed-up over the original with {wording.plural(points[0].threads, 'thread')} (x, higher is faster)"
+    return _Axis(title, pareto.LATENCY, pareto.speeds(points))
 
 
-def _speed_error(timing: Timing) -> tuple[float, float]:
-    return timing.speedup.value - timing.speedup.low, timing.speedup.high - timing.speedup.value
+def _cost_axis(points: Sequence[Candidate], objective: str, title: str, unit: float) -> _Axis:
+    found = {key: value / unit for key, value in pareto.costs(points, objective).items()}
+    return _Axis(title, objective, {key: Ratio(value, value, value) for key, value in found.items()})
 
 
-def _megabytes(timing: Timing) -> float:
-    return timing.size_bytes / 1e6
-
-
-def _figure(
-    study: Study,
-    target: str,
-    points: Sequence[Candidate],
-    axis: str,
-    cost: Callable[[Timing], float],
-    error: Callable[[Timing], tuple[float, float]] | None,
-) -> Figure:
+def _figure(study: Study, target: str, points: Sequence[Candidate], axis: _Axis) -> Figure:
     metric, unit, _ = _metric(study)
     groups: dict[str, list[Candidate]] = {}
     for candidate in points:
-        groups.setdefault(_role(study, candidate), []).append(candidate)
-    traces = [_front(study, target, points, cost)]
-    traces += [_trace(study, role, groups[role], cost, error) for role in _ROLES if role in groups]
+        if candidate.id in axis.values:
+            groups.setdefault(_role(study, candidate), []).append(candidate)
+    traces = [_front(study, target, axis)]
+    traces += [_trace(study, role, groups[role], axis) for role in _ROLES if role in groups]
     layout = {
-        "xaxis": {"title": {"text": axis}, "rangemode": "tozero" if error is None else "normal"},
+        "xaxis": {"title": {"text": axis.title}, "rangemode": "normal" if _is_speed(axis) else "tozero"},
         "yaxis": {"title": {"text": f"change of {metric} ({unit})"}},
-        "shapes": _lines(study, error is not None),
+        "shapes": _lines(study, axis),
     }
     return {"data": [t for t in traces if t["x"]], "layout": layout}
 
 
+def _is_speed(axis: _Axis) -> bool:
+    return axis.objective == pareto.LATENCY
+
+
 _ROLES = ("reference", MET, DOMINATED, BROKE, "winner")
-_NAMES = {MET: "meets the budget", BROKE: "breaks the budget", DOMINATED: "dominated"}
+_NAMES = {MET: "meets the budget", BROKE: "breaks the budget", "reference": "original"}
 
 
 def _role(study: Study, candidate: Candidate) -> str:
@@ -96,19 +106,13 @@ def _change_error(study: Study, measurement: Measurement) -> tuple[float, float]
     return unit * (paired.value - paired.low), unit * (paired.high - paired.value)
 
 
-def _trace(
-    study: Study,
-    role: str,
-    group: Sequence[Candidate],
-    cost: Callable[[Timing], float],
-    error: Callable[[Timing], tuple[float, float]] | None,
-) -> Figure:
-    found = [(c, m, m.timing) for c in group if (m := c.measurement) is not None and m.timing is not None]
+def _trace(study: Study, role: str, group: Sequence[Candidate], axis: _Axis) -> Figure:
+    found = [(c, m, axis.values[c.id]) for c in group if (m := c.measurement) is not None]
     trace: Figure = {
         "type": "scatter",
         "mode": "markers",
-        "name": _NAMES.get(role, {"reference": "original", "winner": "winner"}.get(role, role)),
-        "x": [cost(t) for _, _, t in found],
+        "name": _NAMES.get(role, role),
+        "x": [cost.value for _, _, cost in found],
         "y": [_change(study, m) for _, m, _ in found],
         "text": [_hover(study, c) for c, _, _ in found],
         "customdata": [c.id for c, _, _ in found],
@@ -116,8 +120,9 @@ def _trace(
         "marker": {"symbol": _symbol(role), "size": 18 if role == "winner" else 11, "role": role},
         "error_y": _error_bar([_change_error(study, m) for _, m, _ in found], role),
     }
-    if error is not None:
-        trace["error_x"] = _error_bar([error(t) for _, _, t in found], role)
+    if _is_speed(axis):
+        spans = [(cost.value - cost.low, cost.high - cost.value) for _, _, cost in found]
+        trace["error_x"] = _error_bar(spans, role)
     return trace
 
 
@@ -130,17 +135,14 @@ def _error_bar(errors: Sequence[tuple[float, float]], role: str) -> Figure:
     return {"type": "data", "symmetric": False, "arrayminus": low, "array": high, "role": role, "thickness": 1.2}
 
 
-def _front(study: Study, target: str, points: Sequence[Candidate], cost: Callable[[Timing], float]) -> Figure:
-    on_front = set(study.fronts.get(target, ()))
-    found = sorted(
-        (cost(m.timing), _change(study, m))
-        for c in points
-        if c.id in on_front and (m := c.measurement) is not None and m.timing is not None
-    )
+def _front(study: Study, target: str, axis: _Axis) -> Figure:
+    mine = study.of_target(target)
+    on_front = [c for c in mine if c.id in pareto.front(mine, axis.objective) and c.id in axis.values]
+    found = sorted((axis.values[c.id].value, _change(study, m)) for c in on_front if (m := c.measurement) is not None)
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"Pareto front ({study.objective})",
+        "name": "Pareto front",
         "x": [x for x, _ in found],
         "y": [y for _, y in found],
         "hoverinfo": "skip",
@@ -148,16 +150,17 @@ def _front(study: Study, target: str, points: Sequence[Candidate], cost: Callabl
     }
 
 
-def _lines(study: Study, is_speed: bool) -> list[Figure]:
+def _lines(study: Study, axis: _Axis) -> list[Figure]:
     lines: list[Figure] = []
-    if study.budget.quality_drop is not None and study.reference.measurement is not None:
+    budget = study.budget
+    if budget.quality_drop is not None and study.reference.measurement is not None:
         sign = -1.0 if study.reference.measurement.tune.figures[0].higher_is_better else 1.0
-        limit = sign * _metric(study)[2] * study.budget.quality_drop
+        limit = sign * _metric(study)[2] * budget.quality_drop
         lines.append(_line("y", limit, f"limit {limit:+g}"))
-    if is_speed and study.budget.speedup is not None:
-        lines.append(_line("x", study.budget.speedup, f"limit {study.budget.speedup:g}x"))
-    if not is_speed and study.budget.size_bytes is not None:
-        lines.append(_line("x", study.budget.size_bytes / 1e6, f"limit {wording.size(study.budget.size_bytes)}"))
+    if _is_speed(axis) and budget.speedup is not None:
+        lines.append(_line("x", budget.speedup, f"limit {budget.speedup:g}x"))
+    if axis.objective == pareto.SIZE and budget.size_bytes is not None:
+        lines.append(_line("x", budget.size_bytes / 1e6, f"limit {wording.size(budget.size_bytes)}"))
     return lines
 
 
@@ -165,7 +168,7 @@ def _line(axis: str, value: float, text: str) -> Figure:
     across = {"x0": 0, "x1": 1, "xref": "paper", "y0": value, "y1": value, "yref": "y"}
     upright = {"y0": 0, "y1": 1, "yref": "paper", "x0": value, "x1": value, "xref": "x"}
     place = across if axis == "y" else upright
-    label = {"text": text, "textposition": "end", "font": {"size": 11}}
+    label = {"text": text, "textposition": "start", "font": {"size": 11}}
     return {"type": "line", "line": {"role": "limit", "width": 1, "dash": "dash"}, "label": label, **place}
 
 

@@ -50,7 +50,7 @@ def _headline(study: Study, target: str) -> str:
 
 
 def _headers(metric: str, width: int) -> list[str]:
-    headers = [f"{metric}\n(95%)", "paired drop\n(95%)", "p50\np95", "speed-up\n(95%)", "size"]
+    headers = [f"{metric}\n(95%)", "paired change\n(95%)", "p50\np95", "speed-up\n(95%)", "size"]
     return [*headers, "peak memory"] if width >= 100 else headers
 
 
@@ -91,4 +91,4 @@ def _reasons(found: tuple[Row, ...]) -> list[Text]:
 
 def _basis(study: Study, found: tuple[Row, ...]) -> str:
     kinds = sorted({row.basis for row in found if row.basis != "not timed"}) or ["not timed"]
-    return f"{', '.join(kinds)} on {study.device.name}: {study.device.processor} ({study.device.cores} cores)"
+    return f"{', '.join(kinds)} on {study.device.name}: {study.device.processor}; the budget is judged on tune"

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgewright.core.measurement import Measurement
-from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate
+from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Study
 from edgewright.report.rows import reported
 from edgewright.search import wording
 
@@ -41,11 +41,12 @@ class SearchProgress:
         self._started = self._spoke = clock()
         self._phase, self._note, self._title = "starting", "", ""
         self._fraction, self._index, self._total = 0.0, 0, 0
+        self._step_started = self._started
         self._live: Live | None = None
         self._spinner = Spinner("dots")
 
     def __enter__(self) -> SearchProgress:
-        self._started = self._spoke = self._clock()
+        self._started = self._spoke = self._step_started = self._clock()
         if self._console.is_terminal:
             self._live = Live(console=self._console, get_renderable=self._block, refresh_per_second=8, transient=True)
             self._live.start()
@@ -61,23 +62,25 @@ class SearchProgress:
     def phase(self, text: str) -> None:
         """Says what begins: importing, profiling, searching..."""
         self._phase, self._note, self._title = text, "", ""
-        self._fraction = 0.0
+        self._fraction, self._index, self._total = 0.0, 0, 0
+        self._step_started = self._clock()
         self._say(f"[bold]{escape(text)}[/]")
 
     def candidate_started(self, title: str, target: str, index: int, total: int) -> None:
-        """Says which candidate is in work; `index` counts from 1."""
+        """Says which candidate is in work; `index` counts from 1, `total` is 0 while it is not known."""
         self._title, self._note = f"{title} on {target}", ""
         self._index, self._total, self._fraction = index, total, 0.0
+        self._step_started = self._clock()
         if self._live is None:
-            self._say(f"[{index}/{total}] {self._title}", markup=False)
+            self._say(f"{self._counted()} {self._title}".strip(), markup=False)
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Says how far the work at hand is, 0 to 1."""
+        if fraction < self._fraction:
+            self._step_started = self._clock()
         self._fraction, self._note = min(max(fraction, 0.0), 1.0), note
         if self._live is None and self._clock() - self._spoke >= QUIET_SECONDS:
-            eta = self.eta()
-            left = f", about {duration(eta)} left" if eta is not None else ""
-            self._say(f"  {100 * self._fraction:.0f}% {note}{left}", markup=False)
+            self._say(f"  {100 * self._fraction:.0f}% {note}, {self._left()}", markup=False)
 
     def candidate_finished(self, candidate: Candidate) -> None:
         """Leaves one line per candidate."""
@@ -86,29 +89,52 @@ class SearchProgress:
         self._spoke = self._clock()
 
     def eta(self) -> float | None:
-        """Returns the remaining seconds, from the share of candidates done; None before anything is known."""
-        if not self._total:
-            return None
-        done = (self._index - 1 + self._fraction) / self._total
-        elapsed = self._clock() - self._started
-        return elapsed * (1 - done) / done if done > 0.01 else None
+        """Returns the remaining seconds; None before anything is known.
+
+        Of the whole search where the number of candidates is known, else of the step at hand.
+        """
+        began = self._started if self._total else self._step_started
+        done = self._done()
+        return (self._clock() - began) * (1 - done) / done if done > 0.01 else None
+
+    def _done(self) -> float:
+        return min((max(self._index - 1, 0) + self._fraction) / self._total, 1.0) if self._total else self._fraction
+
+    def _left(self) -> str:
+        eta = self.eta()
+        if eta is None:
+            return "estimating"
+        return f"about {duration(eta)} left" + ("" if self._total else " in this step")
+
+    def _counted(self) -> str:
+        if self._total:
+            return f"[{self._index}/{self._total}]"
+        return f"[{self._index}]" if self._index else ""
 
     def _say(self, text: str, *, markup: bool = True) -> None:
         self._console.print(text, markup=markup, highlight=False, soft_wrap=True)
         self._spoke = self._clock()
 
     def _block(self) -> Group:
-        done = (self._index - 1 + self._fraction) / self._total if self._total else self._fraction
+        done = self._done()
         line = Table.grid(padding=(0, 1))
-        eta = self.eta()
-        counted = f"{self._index}/{self._total}" if self._total else ""
-        left = f"about {duration(eta)} left" if eta is not None else "estimating"
-        bar = ProgressBar(total=1.0, completed=done, width=32)
-        line.add_row(self._spinner, Text(self._title or self._phase, style="bold"), Text(counted, style="dim"))
-        status = Table.grid(padding=(0, 1))
+        line.add_row(self._spinner, Text(self._title or self._phase, style="bold"), Text(self._counted(), style="dim"))
         elapsed = duration(self._clock() - self._started)
-        status.add_row(Text(" "), bar, Text(f"{100 * done:3.0f}%"), Text(f"{elapsed} gone, {left}", style="dim"))
+        status = Table.grid(padding=(0, 1))
+        status.add_row(
+            Text(" "),
+            ProgressBar(total=1.0, completed=done, width=32),
+            Text(f"{100 * done:3.0f}%"),
+            Text(f"{elapsed} gone, {self._left()}", style="dim"),
+        )
         return Group(line, status, Text(f"  {self._note}", style="dim", overflow="ellipsis", no_wrap=True))
+
+
+def show_study(study: Study, console: Console | None = None) -> None:
+    """Prints the final tables, one per target."""
+    from edgewright.report.tables import print_study
+
+    print_study(study, console)
 
 
 def duration(seconds: float) -> str:

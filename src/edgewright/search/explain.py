@@ -152,7 +152,7 @@ def _broke(candidate: Candidate) -> str:
     text = " and ".join(violation_text(v, share) for v in candidate.violations)
     timing = _timing(candidate)
     if timing is not None and timing.speedup.high < 1 and not any(v.limit == "speed-up" for v in candidate.violations):
-        text += f", and is {wording.speed(timing.speedup.value)} the speed of the original"
+        text += f", and is {wording.speed(timing.speedup.value)} the speed of the original{_moral(candidate)}"
     return text
 
 

@@ -48,7 +48,7 @@
     for (const [id, figure] of Object.entries(plots)) {
       const place = document.getElementById(id);
       if (!place) continue;
-      const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+      const options = { responsive: true, displayModeBar: false };
       window.Plotly.react(place, figure.data.map(paint), layoutOf(figure), options);
       if (place.dataset.wired) continue;
       place.dataset.wired = "yes";
