@@ -39,7 +39,7 @@ def prove(ort: Any, file: Path, hub: Hub, entries: Mapping[str, str], tries: Ite
         session = _profiled(ort, file, entries, Path(folder))
         _run(session, tries)
         events = read_trace(Path(session.end_profiling()))
-        kernels = _kernels(Path(folder) / "optimised.onnx")
+        kernels = _kernels(Path(folder) / "optimised.onnx", events)
     return _placement(events, kernels, sources(hub.model, kernels))
 
 
@@ -74,9 +74,20 @@ def _run(session: Any, tries: Iterator[Feed]) -> None:
     ) from last
 
 
-def _kernels(file: Path) -> list[Kernel]:
+def _kernels(file: Path, events: list[dict[str, Any]]) -> list[Kernel]:
+    """Reads the optimised graph. Nodes without a name, made by inlining a function, are numbered in the profile."""
     graph = onnx.load(file, load_external_data=False).graph
-    return [Kernel(node.name, node.op_type, tuple(node.output)) for node in graph.node]
+    named = {node.name for node in graph.node}
+    numbered: dict[str, list[str]] = {}
+    for time in median_times(events):
+        if time.node not in named:
+            numbered.setdefault(time.op, []).append(time.node)
+    found = []
+    for node in graph.node:
+        spare = numbered.get(node.op_type, [])
+        name = node.name or (spare.pop(0) if spare else "")
+        found.append(Kernel(name, node.op_type, tuple(node.output)))
+    return found
 
 
 def _placement(

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from edgewright.runtimes.onnxruntime import PROVIDER
+from edgewright.runtimes.onnxruntime import PROVIDER, session_options
 
 _CAST_UP = "tensor(float16)"
 """ONNX Runtime inserts casts around float16 nodes that have float32 kernels only."""
@@ -21,24 +21,27 @@ Kernels = Mapping[tuple[str, str], list[Any]]
 def refusals(model: ir.Model) -> Iterator[str]:
     """Yields one sentence per reason: opsets too new, operators without a kernel, types no kernel takes."""
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    newest = max(schema.since_version for schema in state.get_all_operator_schema() if schema.domain == "")
     kernels = _registry(state)
-    yield from _opset(model, _official(newest))
+    yield from _envelope(model)
     functions = {(key[0], key[1]) for key in model.functions}
     for node in model.graph.all_nodes():
         if (node.domain, node.op_type) not in functions:
             yield from _node(node, model.opset_imports.get(node.domain, 1), kernels)
 
 
-def _official(newest: int) -> int:
-    """ONNX Runtime builds in the schemas of the opset under development but refuses models that use it."""
-    return min(newest, onnx.defs.onnx_opset_version())
-
-
-def _opset(model: ir.Model, newest: int) -> Iterator[str]:
-    found = model.opset_imports.get("", 1)
-    if found > newest:
-        yield f"opset {found} is newer than {newest}, the newest this ONNX Runtime knows"
+def _envelope(model: ir.Model) -> Iterator[str]:
+    """Opens a model of one Identity with the same opset and IR version: ONNX Runtime says itself what it guarantees."""
+    ort = importlib.import_module("onnxruntime")
+    opset = model.opset_imports.get("", 1)
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "probe", value[:1], value[1:])
+    probe = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    probe.ir_version = model.ir_version
+    try:
+        ort.InferenceSession(probe.SerializeToString(), session_options(ort, {}, 1), providers=[PROVIDER])
+    except Exception as error:
+        said = str(error).rpartition("->")[2].strip()
+        yield f"opset {opset}, IR version {model.ir_version}: ONNX Runtime {ort.__version__} says: {said[-300:]}"
 
 
 def _registry(state: Any) -> Kernels:

@@ -11,6 +11,7 @@ from edgewright.errors import EdgewrightError, StepFailed
 from edgewright.runtimes.openvino import StableNames, compile_options, executed
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
+from edgewright.targets._intent import QUANTIZERS
 
 RUNS = 4
 _NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
@@ -87,6 +88,7 @@ class _Names:
 
     def __init__(self, hub: Hub, stable: StableNames) -> None:
         self.stable = stable
+        self.quantizers = {node.name or "" for node in hub.model.graph if node.op_type in QUANTIZERS}
         self._order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
         self._producer = {value.name or "": node.name or "" for node in hub.model.graph for value in node.outputs}
 
@@ -112,13 +114,15 @@ def _placement(ops: list[Any], times: Mapping[str, float], names: _Names) -> lis
 
 def _node(op: Any, names: _Names, times: Mapping[str, float]) -> NodePlacement:
     info, name = op.get_rt_info(), names.stable(op.get_friendly_name())
-    kind = _text(info, "layerType")
+    kind, kernel = _text(info, "layerType"), _text(info, "primitiveType")
+    source = names.sources(f"{_text(info, 'originalLayersNames')},{op.get_friendly_name()}")
+    converts = bool(source) and names.quantizers.issuperset(source)
     return NodePlacement(
         node=name,
-        op=f"{kind} {_text(info, 'primitiveType')}",
+        op=f"{kind} {kernel}",
         where="CPU",
-        precision=precision_of(kind, _text(info, "runtimePrecision")),
-        source=names.sources(_text(info, "originalLayersNames")),
+        precision="conversion" if converts else precision_of(kind, kernel, _text(info, "runtimePrecision")),
+        source=source,
         share=round(times.get(name, 0.0) / (sum(times.values()) or 1.0), 4),
         note="" if name in times else "needs no work at run time",
     )
@@ -129,10 +133,17 @@ def _text(info: Any, key: str) -> str:
     return value if isinstance(value, str) else str(getattr(value, "value", value))
 
 
-def precision_of(kind: str, runtime: str) -> str:
-    """Maps OpenVINO's layer type and runtime precision onto ours."""
+def precision_of(kind: str, kernel: str, runtime: str) -> str:
+    """Maps OpenVINO's layer type, kernel name and runtime precision onto ours.
+
+    A kernel's suffix tells the type of its first input, the runtime precision the widest type of all: integer
+    weights that are widened for a float kernel differ in the two, and so do integer masks of float values.
+    """
     if kind in _CONVERSIONS:
         return "conversion"
+    suffix = kernel.rpartition("_")[2].lower()
+    if runtime in _NARROW and suffix in _NAMES:
+        return _NAMES[suffix]
     if runtime in _NAMES:
         return _NAMES[runtime]
     return "int8" if runtime in _NARROW and kind not in _MOVES else "integer"

@@ -12,6 +12,7 @@ from edgewright.core.step import Context
 from edgewright.core.target import Artifact, Scheme
 from edgewright.errors import StepFailed
 from edgewright.runtimes._require import require_openvino
+from edgewright.targets._ov_schemes import schemes_for
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.xml"
 _SHORT = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _BF16 = frozenset({"avx512_bf16", "amx_bf16", "avx10_2"})
-
-U8S8 = Scheme(
-    name="openvino-u8s8",
-    activation="uint8",
-    activation_symmetric=False,
-    weight="int8",
-    weight_symmetric=True,
-    weight_per_channel=True,
-    weight_bits=8,
-    quantized=("Conv", "ConvTranspose", "MatMul", "Gemm", "AveragePool", "GlobalAveragePool", "ReduceMean"),
-    shared=("MaxPool", "Concat", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"),
-    bias="float32",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +53,7 @@ class OpenVinoTarget:
         return tuple(refusals(openvino, graph))
 
     def schemes(self, device: Device) -> tuple[Scheme, ...]:
-        return (U8S8,)
+        return schemes_for(device)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
         has_bf16 = bool(_BF16.intersection(device.isa))
