@@ -1,0 +1,47 @@
+"""Resolves `lock.txt` and `dev.txt` again: exact versions with the hash of every file, no index named.
+
+Always asks PyPI itself: a mirror may lack files of other platforms, and their hashes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+EXTRAS = ("build", "image", "audio", "text", "onnxruntime", "openvino", "tflite")
+OPTIONS = (
+    "--generate-hashes",
+    "--allow-unsafe",
+    "--strip-extras",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+    "--no-emit-trusted-host",
+    "--no-emit-options",
+    "--quiet",
+)
+FORBIDDEN = ("torch==", "nvidia-", "triton==", "http://", "https://", "file:")
+
+
+def compile_one(out: str, *arguments: str) -> None:
+    """Runs pip-compile and refuses a lock that names an index or a framework that goes in first."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_") or k == "PIP_CERT"}
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, "--output-file", f"requirements/{out}", *arguments]
+    subprocess.run(command, cwd=ROOT, check=True, env={**environment, "PIP_CONFIG_FILE": os.devnull})
+    lines = (ROOT / "requirements" / out).read_text().splitlines()
+    bad = [line for line in lines if line.startswith(FORBIDDEN)]
+    if bad:
+        raise SystemExit(f"requirements/{out} must not hold {bad}")
+
+
+def main() -> None:
+    """Compiles what the product needs, then the tools beside it."""
+    extras = [f"--extra={name}" for name in EXTRAS]
+    compile_one("lock.txt", *extras, "pyproject.toml", "requirements/runtime.in")
+    compile_one("dev.txt", "requirements/dev.in")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Starting is cheap: nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = (
+    "ai_edge_litert", "cv2", "jinja2", "nncf", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "plotly",
+    "scipy", "soundfile", "sympy", "tokenizers", "torch",
+)  # fmt: skip
+DEVICE_HALF = ("device", "bundle", "runtimes", "pipeline", "store", "core", "errors")
+LIST = """
+import json, sys
+{code}
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def imported_by(code: str, depth: int = 1) -> set[str]:
+    """Modules in sys.modules of a fresh interpreter after `code`, names cut to `depth` parts."""
+    found = subprocess.run(
+        [sys.executable, "-c", LIST.format(code=code)], capture_output=True, text=True, check=True, timeout=60
+    )
+    names: list[str] = json.loads(found.stdout.splitlines()[-1])
+    return {".".join(name.split(".")[:depth]) for name in names}
+
+
+def every_module_of(package: str) -> list[str]:
+    import edgewright
+
+    root = Path(edgewright.__path__[0])
+    files = (root / package).rglob("*.py") if (root / package).is_dir() else [root / f"{package}.py"]
+    names = [".".join(("edgewright", *path.relative_to(root).with_suffix("").parts)) for path in files]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def test_the_check_sees_heavy_imports() -> None:
+    assert "sympy" in imported_by("import onnx_ir")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["optimize", "--help"], ["run", "--help"], ["targets"], ["cache", "path"]])
+def test_command_line_starts_light(arguments: list[str]) -> None:
+    code = f"""
+sys.argv = ["edgewright", *{arguments!r}]
+from edgewright.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+    assert not imported_by(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize("package", DEVICE_HALF)
+def test_device_half_imports_nothing_heavy(package: str) -> None:
+    modules = every_module_of(package)
+    assert modules
+    assert not imported_by("\n".join(f"import {name}" for name in modules)) & set(HEAVY)
+
+
+def test_device_half_imports_no_builder_package() -> None:
+    code = "\n".join(f"import {name}" for package in DEVICE_HALF for name in every_module_of(package))
+    allowed = {f"edgewright.{name}" for name in (*DEVICE_HALF, "_lazy")}
+    found = {name for name in imported_by(code, depth=2) if name.startswith("edgewright.")}
+    assert not found - allowed
+
+
+def test_public_package_is_lazy() -> None:
+    assert not imported_by("import edgewright") & {*HEAVY, "numpy", "msgspec", "typer", "rich"}
+
+
+@pytest.mark.slow
+def test_help_is_shown_quickly() -> None:
+    """Under 300 ms on a quiet machine; the best of ten, and some room for a busy one."""
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "edgewright", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(10)) < 0.6
