@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.bundle import archive, open_bundle, verify
+from edgewright.bundle import archive, open_bundle, pack, verify
 from edgewright.bundle.packing import file_name
 from edgewright.core.codec import encode_json
 from edgewright.errors import Corrupt, EdgewrightError, ToolchainMissing, UsageError
@@ -72,16 +72,14 @@ def test_the_model_card_says_what_is_known_and_marks_what_is_not(classifier_bund
     assert card.count("**To be filled in** by the owner") == 3
 
 
-def test_the_sbom_is_valid_cyclonedx(classifier_bundle: Path, tmp_path: Path) -> None:
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
+def test_the_sbom_can_be_read_back(classifier_bundle: Path, tmp_path: Path) -> None:
+    from cyclonedx.model.bom import Bom
 
-    text = (open_bundle(classifier_bundle, tmp_path).folder / "sbom.cdx.json").read_text()
-    try:
-        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    except ImportError:  # the validator is an extra of its own
-        pass
-    found = json.loads(text)
+    found = json.loads((open_bundle(classifier_bundle, tmp_path).folder / "sbom.cdx.json").read_text())
+    read = Bom.from_json(found)  # type: ignore[attr-defined]
+    files = {part.name: part.hashes[0].content for part in read.metadata.component.components}
+    manifest = open_bundle(classifier_bundle, tmp_path).manifest
+    assert files["artifact/model.onnx"] == manifest.files["artifact/model.onnx"].digest.removeprefix("sha256:")
     assert found["metadata"]["component"]["type"] == "machine-learning-model"
     assert {c["name"] for c in found["components"]} == {"onnxruntime"}
     assert {c["name"] for c in found["metadata"]["tools"]["components"]} == {"edgewright", "onnx"}
@@ -120,7 +118,7 @@ def test_a_flipped_byte_in_any_file_is_noticed(classifier_bundle: Path, tmp_path
         damaged = bytearray(good)
         damaged[entry.offset + 30 + len(name) + entry.size // 2] ^= 0x10
         (tmp_path / "d.ewb").write_bytes(damaged)
-        with pytest.raises(Corrupt, match="d.ewb"):
+        with pytest.raises(Corrupt, match=r"d\.ewb"):
             open_bundle(tmp_path / "d.ewb", tmp_path / "cache")
 
 
@@ -211,8 +209,6 @@ def test_a_damaged_unpacked_copy_is_made_anew(classifier_bundle: Path, tmp_path:
 
 def test_packing_says_what_is_missing(classifier: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match='no winner for target "tpu"'):
-        from edgewright.bundle import pack
-
         pack(classifier.study, "tpu", classifier.files, tmp_path)
     gone = dict.fromkeys(classifier.folders, tmp_path / "gone")
     with pytest.raises(UsageError, match="no longer in the store"):

@@ -16,6 +16,7 @@ from edgewright.core.bundle import FileEntry, Manifest
 from edgewright.core.codec import encode
 from edgewright.core.digest import digest_json
 from edgewright.errors import ToolchainMissing
+from edgewright.runtimes import find_runtime
 
 NAMESPACE = uuid.UUID("6f0f6f4e-5a0f-5d0e-9a55-0f6b1d0a7d11")
 TIME = datetime(1980, 1, 1, tzinfo=timezone.utc)
@@ -40,7 +41,8 @@ def bill_of_materials(manifest: Manifest, files: Mapping[str, FileEntry]) -> str
         raise ToolchainMissing(
             f"the SBOM cannot be written: {error}", hint='pip install "edgewright[build]"'
         ) from error
-    model, runtime = _model(manifest, files), _package(manifest.runtime.name, manifest.runtime.version, "runtime")
+    model = _model(manifest, files)
+    runtime = _package(find_runtime(manifest.runtime.name).distribution, manifest.runtime.version, "runtime")
     tools = [_package(name, version, "tool") for name, version in sorted(_tools(manifest).items())]
     identity = digest_json({"manifest": encode(manifest), "files": encode(dict(files))})
     bom = Bom(

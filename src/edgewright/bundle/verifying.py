@@ -42,14 +42,14 @@ class VerifyReport:
     """What `verify` saw; damage does not get this far, it raises.
 
     Attributes:
-        bundle: The archive.
+        bundle: Path of the archive.
         digest: Identity of the bundle.
         files: How many files had the promised digest.
         runtime: Name and installed version of the runtime.
         pairs: Every golden pair.
     """
 
-    bundle: Path
+    bundle: str
     digest: Digest
     files: int
     runtime: str
@@ -92,7 +92,7 @@ def verify(path: Path, cache: Path | None = None) -> VerifyReport:
     pairs = bundle.golden_pairs()
     version = check_runtime(bundle.manifest)
     return VerifyReport(
-        bundle=path,
+        bundle=str(path),
         digest=bundle.digest,
         files=len(bundle.manifest.files),
         runtime=f"{bundle.manifest.runtime.name} {version}",
