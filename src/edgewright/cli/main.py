@@ -23,9 +23,11 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import bundle, cache, optimize, run, targets
+    from edgewright.cli import bundle, cache, model, optimize, run, targets
 
     app.command("optimize")(optimize.optimize)
+    app.command("inspect")(model.inspect)
+    app.command("merge")(model.merge)
     app.command("pack")(bundle.pack)
     app.command("verify")(bundle.verify)
     app.command("run")(run.run)
