@@ -85,10 +85,12 @@ def decide(graph: ir.Graph, scheme: Scheme, keep_float: Iterable[str] = (), ops:
     while search.pending:
         _spread(search, search.pending.pop(), allowed)
     for node in graph:
-        if node.op_type in scheme.shared:
+        if _moves(search, node):
             _share(search, node)
     order = {name: i for i, name in enumerate(_names(graph))}
     values = sorted(search.wanted.values(), key=lambda v: order[v.name or ""])
+    if not scheme.requantize_shared:
+        values = [v for v in values if not _moved(search, v)]
     groups = {v.name or "": search.root(v.name or "") for v in values}
     return Placement(tuple(values), groups, tuple(anchors), {**kept, **_untouched(graph, allowed, search, anchors)})
 
@@ -145,17 +147,30 @@ def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
         return
     if node.op_type in search.scheme.fused and _behind_weights(node):
         return
-    if node.op_type in search.scheme.shared or node.op_type in allowed:
+    if _moves(search, node) or node.op_type in allowed:
         for each in data_inputs(node):
             search.want(each)
 
 
+def _moves(search: _Search, node: ir.Node) -> bool:
+    """Says whether `node` passes integers through; Resize does so only where it copies pixels."""
+    if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") != "nearest":
+        return False
+    return node.op_type in search.scheme.shared and node.name not in search.kept
+
+
 def _share(search: _Search, node: ir.Node) -> None:
-    if node.name in search.kept:
-        return
     for value in data_inputs(node):
         for output in node.outputs:
             search.share(value, output)
+
+
+def _moved(search: _Search, value: ir.Value) -> bool:
+    """Says whether `value` is made of integers that already have its scale."""
+    node = value.producer()
+    if node is None or not _moves(search, node):
+        return False
+    return all(v.name in search.wanted for v in data_inputs(node))
 
 
 def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:

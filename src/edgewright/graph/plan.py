@@ -63,7 +63,9 @@ def describe(
     for node in placement.anchors:
         if has_weights(node):
             tensors.extend(_weights(node, scheme, scales))
-    return Plan(scheme.name, tuple({t.tensor: t for t in tensors}.values()), dict(sorted(placement.kept_float.items())))
+    hints = {"session": dict(scheme.session)} if scheme.session else {}
+    unique = tuple({t.tensor: t for t in tensors}.values())
+    return Plan(scheme.name, unique, dict(sorted(placement.kept_float.items())), hints)
 
 
 def weight_axis(node: ir.Node, weights: NDArray[Any]) -> int | None:

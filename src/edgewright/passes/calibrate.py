@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.step import Context
+from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt
-from edgewright.graph.load import load
+from edgewright.graph.load import load, tensor_specs
 from edgewright.graph.shapes import infer_shapes, static_shape
 from edgewright.graph.statistics import (
     Feed,
@@ -40,6 +41,7 @@ class Calibrate:
     name: ClassVar[str] = "calibrate"
     version: ClassVar[int] = 1
     requires: ClassVar[tuple[str, ...]] = ("onnx-ir", "onnxruntime")
+    needs: ClassVar[tuple[str, ...]] = ("data",)
 
     split: str = "calibration"
     limit: int | None = None
@@ -47,7 +49,7 @@ class Calibrate:
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         model = infer_shapes(load(inputs["model"]))
-        feeds = _Feeds(inputs["data"], self.split, self.limit, batch_size(model))
+        feeds = _Feeds(inputs["data"], self.split, self.limit, batch_size(model), tensor_specs(model)[0])
         statistics = gather_ranges(open_infer(with_ranges(model)), feeds)
         context.progress(0.5, "histograms" if self.bins else "")
         if self.bins:
@@ -63,11 +65,12 @@ class _Feeds:
     split: str
     limit: int | None
     size: int
+    tensors: tuple[TensorSpec, ...]
 
     def __iter__(self) -> Iterator[tuple[int, Feed]]:
         from edgewright.data import open_data
 
-        for samples, _, feed in open_data(self.data).batches(self.split, self.size, self.limit):
+        for samples, _, feed in open_data(self.data, self.tensors).batches(self.split, self.size, self.limit):
             if len(samples) == self.size:
                 yield len(samples), feed
 

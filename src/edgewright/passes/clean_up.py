@@ -13,6 +13,7 @@ from edgewright.core.step import Context
 from edgewright.errors import StepFailed
 from edgewright.graph.load import carry_plan, load, save
 from edgewright.graph.opset import QDQ_OPSET, raise_opset
+from edgewright.graph.pools import cascade_max_pools
 from edgewright.graph.shapes import infer_shapes
 from edgewright.graph.stem import fold_space_to_depth
 
@@ -23,8 +24,9 @@ QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 @dataclass(frozen=True, slots=True)
 class CleanUp:
-    """Folds constants and batch norms, drops dead code, simplifies shapes, folds a space-to-depth stem into its Conv.
+    """Folds constants and batch norms, drops dead code, simplifies shapes.
 
+    A space-to-depth stem is folded into its Conv, and parallel max pools are computed one from another.
     The rewriting is onnxscript's optimizer (see `docs/adr/0002-clean-up-library.md`). Nothing changes numerically
     beyond the rounding of reordered float32 sums. Quantisers are left alone, so a QDQ model stays one.
 
@@ -63,7 +65,7 @@ def simplify(model: ir.Model) -> ir.Model:
         output_size_limit=FOLD_OUTPUT_ELEMENTS,
         should_fold=_fold,
     )
-    if fold_space_to_depth(model.graph):
+    if fold_space_to_depth(model.graph) + cascade_max_pools(model.graph):
         ir.passes.common.RemoveUnusedNodesPass()(model)
     _drop_unused_initializers(model.graph)
     name_nodes(model.graph)

@@ -51,6 +51,7 @@ U8S8 = Scheme(
     quantized=QUANTIZED,
     shared=SHARED,
     bias="int32",
+    outputs=("Conv", "MatMul", "Gemm"),
 )
 S8S8 = dataclasses.replace(U8S8, name="onnxruntime-s8s8", activation="int8")
 U8S7 = dataclasses.replace(U8S8, name="onnxruntime-u8s7", weight_bits=7)

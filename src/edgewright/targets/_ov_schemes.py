@@ -51,6 +51,7 @@ U8S8 = Scheme(
     quantized=(*QUANTIZED, "ConvTranspose"),
     shared=SHARED,
     bias="float32",
+    requantize_shared=False,
 )
 U8S7 = dataclasses.replace(U8S8, name="openvino-u8s7", weight_bits=7, quantized=QUANTIZED)
 U8S8_SATURATING = dataclasses.replace(U8S8, name="openvino-u8s8-avx2", quantized=QUANTIZED)
