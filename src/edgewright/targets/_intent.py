@@ -39,7 +39,7 @@ def intents(model: ir.Model, plan: Plan, precision: str) -> Mapping[str, Intent]
         precision: The float precision to compute in.
     """
     wanted: dict[str, Intent] = {}
-    weights_only = bool(plan.hints.get("weights_only"))
+    weights_only = bool(plan.hints.get("weights_only")) or _stores_weights_only(model)
     for node in model.graph:
         name = node.name or ""
         if name in plan.kept_float or node.op_type in _NO_ARITHMETIC | QUANTIZERS:
@@ -72,6 +72,12 @@ def _quantized_weights(node: ir.Node, weights_only: bool) -> Intent | None:
     if sides[0] and node.inputs[1] is not None and is_constant(node.inputs[1]):
         return Intent("int8", "its weights are not quantised")
     return None
+
+
+def _stores_weights_only(model: ir.Model) -> bool:
+    """Returns whether no weighted node has both sides quantised: integers are then a way to store weights."""
+    pairs = (node.inputs[:2] for node in model.graph if node.op_type in WEIGHTED)
+    return not any(all(value is not None and is_dequantized(value) for value in pair) for pair in pairs)
 
 
 def _halved(node: ir.Node) -> Intent | None:

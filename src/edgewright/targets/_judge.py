@@ -69,14 +69,10 @@ def _island(node: NodePlacement, neighbours: Mapping[str, str]) -> NodePlacement
 def main_precision(model: ir.Model, placement: Iterable[NodePlacement]) -> str:
     """Returns the precision of most nodes with weights, or of most nodes where none has any."""
     weighted = {node.name for node in model.graph if node.op_type in WEIGHTED}
-    everywhere: Counter[str] = Counter()
-    heavy: Counter[str] = Counter()
-    for node in placement:
-        if node.precision != "conversion":
-            everywhere[node.precision] += 1
-            heavy[node.precision] += any(source in weighted for source in node.source)
-    heavy = +heavy
-    return (heavy or everywhere or Counter({"float32": 1})).most_common(1)[0][0]
+    arithmetic = [node for node in placement if node.precision not in ("conversion", "integer")]
+    heavy = [node for node in arithmetic if weighted.intersection(node.source)]
+    counted = Counter(node.precision for node in heavy or arithmetic)
+    return counted.most_common(1)[0][0] if counted else "float32"
 
 
 def write_artifact(artifact: Artifact, out: Path, *, strict: bool) -> None:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgewright.targets._intent import is_constant
+from edgewright.targets._trace import spread
 
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/\w*Fusion/?|_fused|_quant)+$")
 _LAYOUT = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
-_LEADS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "DequantizeLinear"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,7 @@ class Kernel:
 def sources(model: ir.Model, kernels: Sequence[Kernel]) -> Mapping[str, tuple[str, ...]]:
     """Returns kernel name -> names of the source nodes in it, in graph order."""
     nodes = {node.name or "": node for node in model.graph}
-    owner = _matches(nodes, kernels)
-    for node in model.graph:
-        if node.name not in owner and node.op_type not in _LEADS:
-            _adopt(owner, node, (value.producer() for value in node.inputs if value is not None))
-    for node in reversed(list(model.graph)):
-        if node.name not in owner and not _folded(node):
-            _adopt(owner, node, (use.node for value in node.outputs for use in value.uses()))
+    owner = spread(model, _matches(nodes, kernels))
     made: dict[str, list[str]] = {}
     for name in nodes:
         if name in owner:
@@ -62,16 +55,3 @@ def _matches(nodes: Mapping[str, ir.Node], kernels: Iterable[Kernel]) -> dict[st
             if found is not None and (kernel.op not in _LAYOUT or nodes[found].op_type == kernel.op):
                 owner.setdefault(found, kernel.name)
     return owner
-
-
-def _adopt(owner: dict[str, str], node: ir.Node, around: Iterable[ir.Node | None]) -> None:
-    for other in around:
-        if other is not None and other.name in owner:
-            owner[node.name or ""] = owner[other.name]
-            return
-
-
-def _folded(node: ir.Node) -> bool:
-    """Returns whether the node depends on constants only: it is computed while loading."""
-    inputs = [value for value in node.inputs if value is not None]
-    return node.op_type != "DequantizeLinear" and all(map(is_constant, inputs))

@@ -25,18 +25,19 @@ def convert(openvino: Any, hub: Hub, scratch: Path) -> Any:
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         model = openvino.Core().read_model(save(hub.model, Path(folder)))
-    _number(model)
+    _number(model, hub)
     _name(model.inputs, [spec.name for spec in hub.inputs])
     _name(model.outputs, [spec.name for spec in hub.outputs])
     return model
 
 
-def _number(model: Any) -> None:
+def _number(model: Any, hub: Hub) -> None:
     """Renumbers names that OpenVINO made up with a counter of its process: equal models give equal files."""
+    given = {name for node in hub.model.graph.all_nodes() for name in (node.name, *(v.name for v in node.outputs))}
     for index, op in enumerate(model.get_ordered_ops()):
         name = op.get_friendly_name()
-        if re.fullmatch(rf"{re.escape(op.get_type_name())}_\d+", name):
-            op.set_friendly_name(f"{op.get_type_name()}_{index}")
+        if name not in given and re.fullmatch(rf"{re.escape(op.get_type_name())}_\d+", name):
+            op.set_friendly_name(f"{op.get_type_name()}@{index}")
 
 
 def _name(ports: list[Any], names: list[str]) -> None:

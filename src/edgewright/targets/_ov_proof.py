@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgewright.runtimes.openvino import StableNames, compile_options, executed
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
 from edgewright.targets._intent import QUANTIZERS
+from edgewright.targets._trace import spread
 
 RUNS = 4
 _NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
@@ -88,14 +90,18 @@ class _Names:
 
     def __init__(self, hub: Hub, stable: StableNames) -> None:
         self.stable = stable
+        self.model = hub.model
         self.quantizers = {node.name or "" for node in hub.model.graph if node.op_type in QUANTIZERS}
         self._order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
         self._producer = {value.name or "": node.name or "" for node in hub.model.graph for value in node.outputs}
 
     def sources(self, listed: str) -> tuple[str, ...]:
         """Returns the ONNX nodes behind a comma-separated list of layer names, in graph order."""
-        found = {name for layer in listed.split(",") for name in self._one(layer)}
-        return tuple(sorted(found, key=self._order.__getitem__))
+        return self.ordered({name for layer in listed.split(",") for name in self._one(layer)})
+
+    def ordered(self, nodes: set[str]) -> tuple[str, ...]:
+        """Returns `nodes` in graph order."""
+        return tuple(sorted(nodes, key=self._order.__getitem__))
 
     def _one(self, layer: str) -> Iterator[str]:
         for name in (layer, layer.removesuffix("_original"), layer.rpartition("/")[0]):
@@ -105,11 +111,35 @@ class _Names:
             if name in self._producer:
                 yield self._producer[name]
                 return
+        copied = layer.rpartition("_")[0]
+        if copied in self.quantizers:
+            yield copied
 
 
 def _placement(ops: list[Any], times: Mapping[str, float], names: _Names) -> list[NodePlacement]:
-    shown = [op for op in ops if _text(op.get_rt_info(), "layerType") not in _NOT_NODES]
-    return [_node(op, names, times) for op in shown]
+    constant: set[str] = set()
+    found = []
+    for op in ops:
+        if _is_constant(op, constant):
+            constant.add(op.get_friendly_name())
+        elif _text(op.get_rt_info(), "layerType") not in _NOT_NODES:
+            found.append(_node(op, names, times))
+    return _traced(names, found)
+
+
+def _is_constant(op: Any, constant: set[str]) -> bool:
+    """Returns whether `op` depends on constants only: its work is done while compiling."""
+    sources = [port.get_source_output().get_node().get_friendly_name() for port in op.inputs()]
+    return _text(op.get_rt_info(), "layerType") == "Const" or (bool(sources) and constant.issuperset(sources))
+
+
+def _traced(names: _Names, found: list[NodePlacement]) -> list[NodePlacement]:
+    """Adds the nodes that OpenVINO no longer lists, such as a convolution whose batch norm it folded."""
+    owner = spread(names.model, {source: node.node for node in reversed(found) for source in node.source})
+    lost: dict[str, list[str]] = {}
+    for source, node in owner.items():
+        lost.setdefault(node, []).append(source)
+    return [replace(node, source=names.ordered({*node.source, *lost.get(node.node, ())})) for node in found]
 
 
 def _node(op: Any, names: _Names, times: Mapping[str, float]) -> NodePlacement:
