@@ -36,6 +36,9 @@ class FakeHost:
         factor = next(self.noise)
         return Block(tuple(self.ms * factor for _ in range(runs)), microjoules=2000 * runs)
 
+    def renew(self) -> None:
+        self.log.append(self.name.upper())
+
 
 def _sides(spread: float) -> tuple[Side, Side, list[str]]:
     rng, log = np.random.default_rng(0), list[str]()
@@ -50,7 +53,8 @@ def _quiet(fraction: float, note: str) -> None:
 def test_order_alternates_and_it_stops_when_narrow() -> None:
     a, b, log = _sides(0.001)
     ratio, note = interleave(a, b, width=0.05, seconds=60, progress=_quiet)
-    assert "".join(log) == "abba" * 5
+    renewed = "AaaaaaBbbbbb"  # a fresh process each, warmed up
+    assert "".join(log) == "abbaabbaab" + renewed + "baabbaabba"
     assert note == ""
     assert ratio.low <= ratio.value <= ratio.high
     assert ratio.value == pytest.approx(2.0, rel=0.01)

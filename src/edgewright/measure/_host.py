@@ -62,6 +62,10 @@ class HostProcess:
         self._process.communicate()
         self._log.close()
 
+    def close(self) -> None:
+        """Ends the process."""
+        self.__exit__(None, None, None)
+
     def open(self, inputs: Sequence[Path], threads: int) -> float:
         """Opens the artifact and runs it once; returns the milliseconds both took together."""
         request = {
@@ -121,3 +125,59 @@ class HostProcess:
     def _tail(self) -> str:
         self._log.seek(0)
         return "".join(self._log.readlines()[-_TAIL_LINES:]).rstrip()
+
+
+class Relay:
+    """One artifact in a succession of fresh processes; use as a context manager.
+
+    Where a process happens to place its memory makes it a percent or two faster or slower for all its life, so a
+    single process would be a single draw however long it runs (Mytkowicz et al. 2009, "Producing wrong data without
+    doing anything obviously wrong").
+
+    Attributes:
+        load_ms: From opening the artifact to the end of its first run, per process.
+        peak_memory_bytes: Peak resident memory, per finished process.
+        energy_note: What the energy figures cover, or why there are none.
+    """
+
+    def __init__(self, artifact: Path, samples: Sequence[Path], threads: int) -> None:
+        self.load_ms: list[float] = []
+        self.peak_memory_bytes: list[int] = []
+        self.energy_note = ""
+        self._artifact, self._samples, self._threads = artifact, samples, threads
+        self._host: HostProcess | None = None
+
+    def __enter__(self) -> Relay:
+        self.renew()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+    def renew(self) -> None:
+        """Puts a fresh process in the place of the present one."""
+        self.finish()
+        host = HostProcess(self._artifact)
+        try:
+            self.load_ms.append(host.open(self._samples, self._threads))
+        except BaseException:
+            host.close()
+            raise
+        self._host = host
+
+    def finish(self) -> None:
+        """Reads the peak memory of the present process and ends it."""
+        if self._host is not None:
+            self.peak_memory_bytes.append(self._host.peak_memory_bytes())
+            self.energy_note = self._host.energy_note()
+            self._host.close()
+            self._host = None
+
+    def time(self, runs: int, unrecorded: int) -> Block:
+        """Times a block in the present process."""
+        assert self._host is not None, "entered, and not finished"
+        return self._host.time(runs, unrecorded)

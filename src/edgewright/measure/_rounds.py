@@ -18,6 +18,7 @@ from edgewright.measure._intervals import median_interval
 LEAST_ROUNDS = 6
 """Fewer rounds cannot give a 95% interval of the median."""
 USUAL_ROUNDS = 10
+ROUNDS_PER_PROCESS = 5
 WARMUP_RUNS = 20
 _WARMUP_SECONDS = 1.0
 _BLOCK_MS = 100.0
@@ -31,6 +32,9 @@ class Timed(Protocol):
 
     def time(self, runs: int, unrecorded: int) -> Block:
         """Runs `unrecorded` times, then `runs` times on the clock."""
+
+    def renew(self) -> None:
+        """Goes on in a fresh process."""
 
 
 @dataclass(slots=True)
@@ -47,8 +51,13 @@ class Side:
         start, seen = time.perf_counter(), self.host.time(1, 0).ms
         while len(seen) < WARMUP_RUNS and time.perf_counter() - start < _WARMUP_SECONDS:
             seen += self.host.time(5, 0).ms
-        self.warmup = len(seen)
+        self.warmup += len(seen)
         self.runs = block_runs(statistics.median(seen))
+
+    def renew(self) -> None:
+        """Goes on in a fresh process, warmed up."""
+        self.host.renew()
+        self.warm_up()
 
     def measure(self) -> None:
         """Adds one block; the first run of each is not recorded, as the caches belonged to the other side."""
@@ -78,6 +87,9 @@ def interleave(
 ) -> tuple[Ratio, str]:
     """Times both in turn, the order reversed every round, until the interval of the ratio is narrow enough.
 
+    Both go on in fresh processes every `ROUNDS_PER_PROCESS` rounds, so that the interval covers what differs from one
+    process to the next.
+
     Args:
         candidate: Warmed up.
         reference: Warmed up.
@@ -91,7 +103,11 @@ def interleave(
     start = time.perf_counter()
     ratio, rounds = Ratio(1.0, 0.0, math.inf), 0
     while True:
-        for side in (candidate, reference) if rounds % 2 == 0 else (reference, candidate):
+        order = (candidate, reference) if rounds % 2 == 0 else (reference, candidate)
+        if rounds and rounds % ROUNDS_PER_PROCESS == 0:
+            candidate.renew()
+            reference.renew()
+        for side in order:
             side.measure()
         rounds += 1
         if rounds < LEAST_ROUNDS:
@@ -129,7 +145,9 @@ def speedup(candidate: Side, reference: Side) -> Ratio:
 
 def alone(side: Side) -> Ratio:
     """Times the reference itself: ten blocks, the ratio is one by definition."""
-    for _ in range(USUAL_ROUNDS):
+    for done in range(USUAL_ROUNDS):
+        if done == ROUNDS_PER_PROCESS:
+            side.renew()
         side.measure()
     return Ratio(1.0, 1.0, 1.0)
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import ClassVar
 
 from edgewright.core.codec import encode_json
 from edgewright.core.measurement import Ratio, Timing
 from edgewright.core.step import Context
 from edgewright.measure._conditions import conditions, load_average
-from edgewright.measure._host import HostProcess
+from edgewright.measure._host import Relay
 from edgewright.measure._lease import lease
 from edgewright.measure._rounds import Side, alone, interleave, summary
 from edgewright.measure._samples import run_inputs, save_inputs
@@ -62,44 +63,38 @@ class Time:
         artifact, other = inputs["artifact"], inputs.get("reference")
         load = load_average()
         with ExitStack() as stack:
-            host = stack.enter_context(HostProcess(artifact))
-            load_ms = host.open(samples, self.threads)
-            candidate = Side(host)
+            relay = stack.enter_context(Relay(artifact, samples, self.threads))
+            candidate = reference = Side(relay)
+            candidate.warm_up()
             if other is None or other.resolve() == artifact.resolve():
-                reference = candidate
-                candidate.warm_up()
                 ratio, note = alone(candidate), "the reference itself"
             else:
-                reference = Side(self._opened(stack, other, samples))
+                reference = Side(stack.enter_context(Relay(other, samples, self.threads)))
+                reference.warm_up()
                 ratio, note = self._compared(candidate, reference, context)
-            return Timing(
-                latency_ms=summary(candidate.milliseconds),
-                reference_ms=summary(reference.milliseconds),
-                speedup=ratio,
-                throughput=self.batch * 1000.0 / summary(candidate.milliseconds).p50,
-                load_ms=load_ms,
-                size_bytes=size_bytes(artifact),
-                peak_memory_bytes=host.peak_memory_bytes(),
-                energy_mj=candidate.energy_mj,
-                energy_note=host.energy_note(),
-                conditions=conditions(
-                    threads=self.threads,
-                    batch=self.batch,
-                    load=load,
-                    rounds=len(candidate.blocks),
-                    warmup=candidate.warmup,
-                    note=note,
-                ),
-            )
-
-    def _opened(self, stack: ExitStack, artifact: Path, samples: list[Path]) -> HostProcess:
-        host = stack.enter_context(HostProcess(artifact))
-        host.open(samples, self.threads)
-        return host
+            relay.finish()
+        latency = summary(candidate.milliseconds)
+        return Timing(
+            latency_ms=latency,
+            reference_ms=summary(reference.milliseconds),
+            speedup=ratio,
+            throughput=self.batch * 1000.0 / latency.p50,
+            load_ms=median(relay.load_ms),
+            size_bytes=size_bytes(artifact),
+            peak_memory_bytes=max(relay.peak_memory_bytes),
+            energy_mj=candidate.energy_mj,
+            energy_note=relay.energy_note,
+            conditions=conditions(
+                threads=self.threads,
+                batch=self.batch,
+                load=load,
+                rounds=len(candidate.blocks),
+                warmup=candidate.warmup,
+                note=note,
+            ),
+        )
 
     def _compared(self, candidate: Side, reference: Side, context: Context) -> tuple[Ratio, str]:
-        candidate.warm_up()
-        reference.warm_up()
         return interleave(
             candidate, reference, width=self.target_width, seconds=self.max_seconds, progress=context.progress
         )
