@@ -12,7 +12,7 @@ import numpy as np
 from edgewright.data.opened import Data, Split
 from edgewright.errors import DataError
 
-CONTENT_SAMPLES = 5000
+CONTENT_SAMPLES = 20_000
 """Splits up to this many samples are also compared by content."""
 
 CONTENT_BYTES = 512 * 2**20

@@ -40,19 +40,13 @@ def calibration_warnings(data: Data) -> tuple[str, ...]:
     if "calibration" not in data.splits:
         return ()
     split = data.dataset("calibration")
-    samples = list(islice(_spread(split), LOOKED_AT))
+    samples = list(islice(split.spread(LOOKED_AT), LOOKED_AT))
     found = [*_too_few(split), *_repeated(samples), *_random(data, samples)]
     if "test" in data.splits:
         test = data.dataset("test")
         found += _skewed_classes(data, split, test)
-        found += _skewed_inputs(data, samples, list(islice(_spread(test), LOOKED_AT)))
+        found += _skewed_inputs(data, samples, list(islice(test.spread(LOOKED_AT), LOOKED_AT)))
     return tuple(found)
-
-
-def _spread(split: Split) -> Any:
-    """Yields samples evenly over the split: data are often sorted by class."""
-    step = max(len(split) // LOOKED_AT, 1)
-    return islice(split, 0, None, step)
 
 
 def _too_few(split: Split) -> list[str]:
@@ -148,7 +142,7 @@ def _skewed_classes(data: Data, calibration: Split, test: Split) -> list[str]:
 def _classes(split: Split) -> Counter[int]:
     """Counts class indices, of images or of the boxes in them; empty when labels are something else."""
     counts: Counter[int] = Counter()
-    for sample in islice(_spread(split), LOOKED_AT * 5):
+    for sample in split.spread(LOOKED_AT * 5):
         label = sample.label
         found = label.get("classes", ()) if isinstance(label, Mapping) else [label]
         counts.update(c for c in found if isinstance(c, int))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -91,6 +91,9 @@ class _FolderSource:
     def __iter__(self) -> Iterator[Sample]:
         for name, label in self.items:
             yield Sample(name, read_file(self.folder / name), label)
+
+    def thinned(self, step: int) -> _FolderSource:
+        return replace(self, items=self.items[::step])
 
     def origin(self) -> dict[str, Indices]:
         only = np.zeros(1, np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,6 @@ class _FunctionSource:
         self.has_labels = False
         self.labels: tuple[str, ...] = ()
         self.chosen: Indices | None = None
-        self.count = 0
 
     def opened(self) -> _FunctionSource:
         """Counts the samples and looks at the first."""
@@ -81,6 +81,11 @@ class _FunctionSource:
                 yield self._sample(index, item)
             if index == last:
                 return
+
+    def thinned(self, step: int) -> _FunctionSource:
+        thinner = copy.copy(self)
+        thinner.chosen = None if self.chosen is None else self.chosen[::step]
+        return thinner
 
     def origin(self) -> dict[str, Indices]:
         return {}

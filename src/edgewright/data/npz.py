@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -79,6 +81,9 @@ class _NpzSource:
         for row in self.chosen.tolist():
             yield Sample(self._id(row), self._value(row), self._label(row))
 
+    def thinned(self, step: int) -> _NpzSource:
+        return replace(self, chosen=self.chosen[::step])
+
     def _id(self, row: int) -> str:
         return str(self.arrays[self.reader.ids][row]) if self.reader.ids else str(row)
 
@@ -116,7 +121,7 @@ def open_arrays(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
                 hint = f"its keys are {', '.join(known)}; set value, label or ids to one of them"
                 raise DataError(f"{path} has no array {missing[0]!r}", hint=hint)
             return {name: _open_array(archive, path, name) for name in names}
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}", hint="save it again with numpy.savez") from error
 
 
@@ -130,6 +135,8 @@ def _open_array(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any]
         if not shape:
             raise DataError(f"{path}: {name} is a single number", hint="save one row per sample")
         start = member.tell()
+        if math.prod(shape) * dtype.itemsize != info.file_size - start:
+            raise ValueError(f"{name} does not hold the {list(shape)} values it declares")
         if info.compress_type == zipfile.ZIP_STORED:
             return np.memmap(path, dtype, "r", _offset(path, info) + start, shape, order)
         if info.file_size <= IN_MEMORY_BYTES:

@@ -44,6 +44,10 @@ class Split:
             check_label(sample, len(self.labels), self.name)
             yield sample
 
+    def spread(self, count: int) -> Split:
+        """Returns about `count` samples (under twice as many) spread evenly: data are often sorted by class."""
+        return replace(self, source=self.source.thinned(max(len(self) // count, 1)))
+
     def origin(self) -> Mapping[str, Indices]:
         """Returns file -> rows of it that are used."""
         return self.source.origin()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -90,6 +91,9 @@ class _SeriesSource:
             value = np.array(one.values[start : start + self.reader.window])
             yield Sample(f"{self.ids[owner]}:{start}", value, self._label(one, start))
 
+    def thinned(self, step: int) -> _SeriesSource:
+        return replace(self, owners=self.owners[::step], starts=self.starts[::step])
+
     def _label(self, one: _Series, start: int) -> int | None:
         if one.classes is None:
             return None
@@ -138,7 +142,7 @@ def _columns(path: Path, header: Sequence[str], reader: CsvWindows) -> list[int]
 
 
 def _numbers(path: Path, records: Any, columns: Sequence[int], reader: CsvWindows, labels: tuple[str, ...]) -> _Series:
-    classes: list[int] = []
+    classes = array("i")
     width, count = len(reader.values), 0
     with tempfile.TemporaryFile() as unpacked:
         for record in filter(None, records):

@@ -30,6 +30,9 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[Sample]: ...
 
+    def thinned(self, step: int) -> Source:
+        """Returns every `step`-th sample, without reading the others."""
+
     def origin(self) -> Mapping[str, Indices]:
         """Returns file -> rows of it that are used: what "the same data" means. Empty when unknown."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -55,7 +56,7 @@ class _Table:
     def __init__(self, path: Path, delimiter: str) -> None:
         self.path, self.delimiter = path, delimiter
         self.header: list[str] = []
-        starts: list[int] = []
+        starts = array("q")
         try:
             with path.open("rb") as file:
                 lines = _Lines(file)
@@ -116,6 +117,9 @@ class _TextSource:
         with self.table.path.open("rb") as file:
             for row in self.chosen.tolist():
                 yield self._sample(row, self.table.read(file, row))
+
+    def thinned(self, step: int) -> _TextSource:
+        return replace(self, chosen=self.chosen[::step])
 
     def _sample(self, row: int, fields: list[str]) -> Sample:
         where = f"{self.table.path}, row {row}"

@@ -32,12 +32,17 @@ def decode_audio(value: Any, sample_rate: int) -> NDArray[np.float32]:
     """
     if isinstance(value, np.ndarray):
         return _mono(value)
+    if not isinstance(value, (bytes, bytearray, memoryview, str, Path)):
+        raise DataError(
+            f"decode takes encoded bytes, a path or an array of samples, got {type(value).__name__}",
+            hint="remove decode from the list if the data is not made of images or sound",
+        )
     try:
         import soundfile
     except ImportError as error:
         message = "reading sound files needs soundfile, which is not installed"
         raise ToolchainMissing(message, hint='pip install "edgewright[audio]"') from error
-    source = io.BytesIO(value) if isinstance(value, (bytes, bytearray, memoryview)) else str(Path(value))
+    source = io.BytesIO(value) if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
     try:
         samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
