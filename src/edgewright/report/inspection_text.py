@@ -53,13 +53,13 @@ def _times(times: Times, processor: str, console: Console) -> None:
         return
     threads = f"{times.threads} thread{'' if times.threads == 1 else 's'}"
     title = f"time per operator, measured on {processor}, {times.runtime}, {threads}, {times.runs} runs"
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("kernel")
     table.add_column("µs", justify="right")
     table.add_column("share", justify="right")
     for op, time in times.by_operator.items():
         table.add_row(escape(op), f"{time:.0f}", f"{time / times.total:.1%}" if times.total else "")
-    console.print()
+    console.print(f"\n{escape(title)}")
     console.print(table)
 
 
@@ -67,7 +67,7 @@ def _nodes(found: Inspection, console: Console) -> None:
     slowest = sorted((row for row in found.nodes if row.microseconds), key=lambda row: -(row.microseconds or 0))
     if not slowest:
         return
-    table = Table(title="slowest nodes", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("node", "operator", "output"):
         table.add_column(heading, overflow="fold")
     for heading in ("MACs", "µs"):
@@ -75,7 +75,7 @@ def _nodes(found: Inspection, console: Console) -> None:
     for row in slowest[:_SHOWN]:
         cells = (row.name, row.op, row.shapes[0] if row.shapes else "")
         table.add_row(*map(escape, cells), count(row.macs), f"{row.microseconds:.0f}")
-    console.print()
+    console.print("\nslowest nodes")
     console.print(table)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from edgewright.core.recipe import Study
-from edgewright.report.rows import Row, rows
+from edgewright.report.rows import ABSENT, Row, rows
 from edgewright.report.terminal import STYLES
 
-_WIDE = 150
+_WIDE = 100
 
 
 def print_study(study: Study, console: Console | None = None) -> None:
@@ -32,11 +33,17 @@ def target_table(study: Study, target: str, width: int = _WIDE) -> Group:
     """
     found = rows(study, target)
     metric = study.reference.measurement.tune.figures[0].metric if study.reference.measurement else "quality"
-    table = Table(title=Text(_headline(study, target)), title_justify="left", title_style="bold", expand=False)
-    table.add_column("candidate", overflow="fold", min_width=12)
+    table = Table(
+        title=Text(_headline(study, target), style="bold"),
+        title_justify="left",
+        box=SIMPLE_HEAD if width >= _WIDE else None,
+        padding=(0, 1, 0, 0) if width < _WIDE else (0, 1),
+        pad_edge=False,
+    )
+    table.add_column("candidate", overflow="fold", min_width=10)
     for header in _headers(metric, width):
         table.add_column(header, justify="right", overflow="fold")
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True, min_width=12)
     for row in found:
         table.add_row(_name(row), *_cells(row, width), _verdict(row), style="bold" if row.winner else "")
     return Group(table, *_reasons(found), Text(_basis(study, found), style="dim"), Text(""))
@@ -50,24 +57,27 @@ def _headline(study: Study, target: str) -> str:
 
 
 def _headers(metric: str, width: int) -> list[str]:
-    headers = [f"{metric}\n(95%)", "paired change\n(95%)", "p50\np95", "speed-up\n(95%)", "size"]
-    return [*headers, "peak memory"] if width >= 100 else headers
+    interval = "\n95%" if width >= _WIDE else ""
+    headers = [f"{metric}{interval}", "change\npaired 95%", "p50\np95", "speed-up\n95%", "size"]
+    return [*headers, "peak\nmemory"] if width >= _WIDE else headers
 
 
 def _cells(row: Row, width: int) -> list[RenderableType]:
-    cells = [
-        _two(f"{row.quality} {row.split}", row.quality_interval),
-        _two(row.drop, row.drop_interval),
+    wide = width >= _WIDE
+    quality = f"{row.quality} {row.split}" if row.quality != ABSENT else ABSENT
+    cells: list[RenderableType] = [
+        _two(quality, row.quality_interval if wide else ABSENT),
+        _two(row.drop, row.drop_interval.removesuffix(" points")),
         _two(row.p50, row.p95, dim=False),
         _two(row.speedup, row.speedup_interval),
         Text(row.size),
     ]
-    return [*cells, Text(row.memory)] if width >= 100 else list(cells)
+    return [*cells, Text(row.memory)] if wide else cells
 
 
 def _two(first: str, second: str, *, dim: bool = True) -> Text:
-    if first.startswith("-") and second == "-":
-        return Text("-", style="dim")
+    if second == ABSENT:
+        return Text(first, style="dim" if first == ABSENT else "")
     return Text(first).append(f"\n{second}", style="dim" if dim else "")
 
 

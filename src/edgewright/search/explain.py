@@ -144,7 +144,7 @@ def _loss_text(candidate: Candidate, study: Study) -> str:
     share = wording.figure_is_share(figure)
     name = "agreement with the original" if measurement.tune.agreement else figure.metric
     change = figure.value - baseline.tune.figures[0].value
-    return f"{name} {wording.quality(figure.value, share)} ({wording.difference(change, share)})"
+    return f"{name} {wording.quality(figure.value, share)} on {figure.split} ({wording.difference(change, share)})"
 
 
 def _broke(candidate: Candidate) -> str:
@@ -169,10 +169,10 @@ def violation_text(violation: Violation, share: bool) -> str:
     unit = 100.0 if share else 1.0
     if limit.startswith("drop of class "):
         name = limit.removeprefix("drop of class ")
-        return f"loses {wording.amount(found, share)} on class {name} (limit {_limit(unit * allowed)})"
+        return f"loses {wording.amount(found, share, allowed)} on class {name} (limit {_limit(unit * allowed)})"
     if limit.startswith("drop of "):
         metric = limit.removeprefix("drop of ")
-        return f"loses {wording.amount(found, share)} of {metric} (limit {_limit(unit * allowed)})"
+        return f"loses {wording.amount(found, share, allowed)} of {metric} (limit {_limit(unit * allowed)})"
     if limit.endswith(" floor"):
         metric = limit.removesuffix(" floor")
         shown = wording.quality(found, share)

@@ -36,13 +36,22 @@ def difference(value: float, share: bool) -> str:
     return shown.replace("-0.0 points", "0.0 points").replace("+0.0 points", "0.0 points")
 
 
-def amount(value: float, share: bool) -> str:
-    """Returns an unsigned difference: `28.3 points`, or `0.0123`."""
-    return f"{100 * value:.3g} points" if share and 0 < value < 0.0005 else _plain_amount(value, share)
+def amount(value: float, share: bool, beside: float | None = None) -> str:
+    """Returns an unsigned difference: `28.3 points`, or `0.0123`.
 
-
-def _plain_amount(value: float, share: bool) -> str:
-    return f"{100 * value:.1f} points" if share else f"{value:.3g}"
+    Args:
+        value: The difference.
+        share: Whether it is shown in points.
+        beside: A limit it will be read beside: as many digits are shown as it takes to tell the two apart.
+    """
+    if not share:
+        return f"{value:.3g}" if beside is None or f"{value:.3g}" != f"{beside:.3g}" else f"{value:.6g}"
+    digits = 1
+    while beside is not None and digits < 4 and f"{100 * value:.{digits}f}" == f"{100 * beside:.{digits}f}":
+        digits += 1
+    if 0 < abs(value) < 0.01:
+        digits = max(digits, 2)
+    return f"{100 * value:.{digits}f} points"
 
 
 def size(count: float) -> str:

@@ -56,6 +56,13 @@
     }
   }
 
+  function resize(size) {
+    for (const id of Object.keys(plots)) {
+      const place = document.getElementById(id);
+      if (place) window.Plotly.relayout(place, size);
+    }
+  }
+
   function reveal(id) {
     for (const detail of document.querySelectorAll("details.candidate")) {
       if (detail.dataset.candidate !== id) continue;
@@ -85,11 +92,13 @@
     root.dataset.theme = "light";
     for (const detail of opened) if (detail.classList.contains("candidate")) detail.open = true;
     draw();
+    resize({ width: 640, height: 340, autosize: false });
   });
   window.addEventListener("afterprint", () => {
     for (const detail of opened) detail.open = false;
     if (before) root.dataset.theme = before; else delete root.dataset.theme;
     draw();
+    resize({ width: undefined, height: 400, autosize: true });
   });
 
   label();
