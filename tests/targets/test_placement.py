@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.core.codec import encode_json
 from edgewright.core.target import Artifact, Plan
-from edgewright.errors import ConfigError, Corrupt, StepFailed
+from edgewright.data import data_spec, save_spec
+from edgewright.errors import ConfigError, Corrupt, DataError, StepFailed
 from edgewright.runtimes import load_artifact, open_runner
 from edgewright.runtimes._machine import local_device
 from edgewright.testing._target_models import Builder, conv_bn_relu, one_sided_conv, perceptron, quantized_conv
@@ -150,3 +151,48 @@ def test_nodes_called_like_openvinos_own_keep_their_names(tmp_path: Path) -> Non
     artifact = load_artifact(compiled("openvino", proto, tmp_path))
     traced = {source for node in artifact.placement for source in node.source}
     assert {"MatMul_92", "Softmax_94"} <= traced
+
+
+def with_data(target: str, rows: np.ndarray, folder: Path) -> Artifact:
+    np.savez(folder / "rows.npz", x=rows, y=np.arange(len(rows)))
+    spec = data_spec(folder, {"reader": "npz", "path": "rows.npz", "calibration": {"rows": "0:2"}})
+    save_spec(spec, folder / "data.json")
+    model, out = folder / "model", folder / "artifact"
+    model.mkdir()
+    out.mkdir()
+    onnx.save(perceptron(), model / "model.onnx")
+    inputs = {"model": model, "data": folder / "data.json"}
+    make(target).run(inputs, out, QuietContext(folder / "scratch"))
+    return load_artifact(out)
+
+
+@pytest.mark.parametrize("target", REAL)
+def test_placement_is_proven_on_real_data_where_there_are_some(target: str, tmp_path: Path) -> None:
+    assert with_data(target, np.ones((4, 8), np.float32), tmp_path).placement
+
+
+@pytest.mark.parametrize("target", REAL)
+def test_data_that_do_not_fit_are_refused(target: str, tmp_path: Path) -> None:
+    with expecting(DataError, "9"):
+        with_data(target, np.ones((4, 9), np.float32), tmp_path)
+
+
+def test_a_model_without_inputs_compiles(tmp_path: Path) -> None:
+    build = Builder()
+    build.add("Identity", [build.constant("c", np.float32([1, 2]))], "y")
+    proto = build.model([], [("y", TensorProto.FLOAT, (2,))], {})
+    with open_runner(compiled("onnxruntime", proto, tmp_path)) as runner:
+        np.testing.assert_array_equal(runner.run({})["y"], [1, 2])
+
+
+def test_weights_beside_the_model_are_taken_in(tmp_path: Path) -> None:
+    proto = perceptron()
+    model, out = tmp_path / "model", tmp_path / "artifact"
+    model.mkdir()
+    out.mkdir()
+    options = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save(perceptron(), model / "model.onnx", **options)
+    make("onnxruntime").run({"model": model}, out, QuietContext(tmp_path / "scratch"))
+    (model / "weights.bin").unlink()
+    with open_runner(out) as runner:
+        np.testing.assert_allclose(runner.run(feed_for(proto))["y"].sum(), 1, atol=1e-5)

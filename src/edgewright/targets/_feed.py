@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.core.tensors import TensorSpec
+from edgewright.runtimes._inputs import check_inputs
 
 Feed = Mapping[str, NDArray[Any]]
 GUESSES = (32, 8, 1)
@@ -22,6 +23,9 @@ def feeds(specs: Sequence[TensorSpec], data: Path | None) -> Iterator[Feed]:
     Args:
         specs: Inputs of the model.
         data: A `data.json`, or None for synthetic inputs only.
+
+    Raises:
+        DataError: The data do not fit the model.
     """
     if data is not None:
         yield _from_data(specs, data)
@@ -34,10 +38,13 @@ def feeds(specs: Sequence[TensorSpec], data: Path | None) -> Iterator[Feed]:
 def _from_data(specs: Sequence[TensorSpec], data: Path) -> Feed:
     from edgewright.data import open_data
 
+    opened = open_data(data, specs)
     first = specs[0].shape[0] if specs and specs[0].shape else 1
     size = first if isinstance(first, int) else 1
-    _, _, tensors = next(iter(open_data(data).batches("calibration", size, limit=size)))
-    return dict(tensors)
+    split = "calibration" if "calibration" in opened.splits else opened.splits[0]
+    _, _, tensors = next(opened.batches(split, size, limit=size))
+    check_inputs(specs, tensors)
+    return tensors
 
 
 def synthetic(specs: Sequence[TensorSpec], guess: int = 1) -> Feed:

@@ -10,18 +10,25 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgewright.targets._intent import QUANTIZERS
+
 _UNCONVERTED = re.compile(r"No conversion rule found for operations: ([^\n]+)")
 _CAUSE = re.compile(r"-- Conversion is failed for: ([^\n]+)")
 
 
 def refusals(openvino: Any, model: ir.Model) -> Iterator[str]:
-    """Yields one sentence per node that cannot be converted, or that the CPU plugin does not run."""
+    """Yields one sentence per node that cannot be converted, or that the CPU plugin does not run.
+
+    The plugin is asked about float graphs only: for quantised ones it would first do most of the work of compiling.
+    """
     core = openvino.Core()
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
         file = Path(folder) / "model.onnx"
         ir.save(model, file, external_data="model.data")
         try:
             converted = core.read_model(file)
+            if any(node.op_type in QUANTIZERS for node in model.graph):
+                return
             supported = set(core.query_model(converted, "CPU"))
         except RuntimeError as error:
             yield from _explained(model, str(error))
