@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from edgewright.bundle.decide import Decider
 from edgewright.core.decision import Classification, Decision, Detections
@@ -14,6 +14,9 @@ from edgewright.device.sources import Frame
 from edgewright.device.track import Tracker
 
 WARMUP = 3
+CONTINUES = 0.5
+"""Share of the least score that is enough to continue a track."""
+
 WINDOW = 1000
 """Frames that the live p95 looks back on."""
 
@@ -89,15 +92,24 @@ class Tally:
     decided: Counter[int] = field(default_factory=Counter)
     tracker: Tracker = field(default_factory=Tracker)
 
-    def add(self, decision: Decision) -> tuple[int, ...]:
-        """Takes the decision about the next frame and returns the track of each detection."""
+    def add(self, decision: Decision, min_score: float = 0.0) -> tuple[Decision, tuple[int, ...]]:
+        """Takes the decision about the next frame.
+
+        Returns:
+            The decision without detections below `min_score`, and the track of each detection that is left.
+        """
         if isinstance(decision, Classification):
             self.decided.update(decision.indices[:1])
         if not isinstance(decision, Detections):
-            return ()
-        for label, count in Counter(decision.classes).items():
+            return decision, ()
+        possible = confident(decision, CONTINUES * min_score)
+        self.tracker.start_score = min_score
+        tracks = self.tracker.update(possible)
+        sure = confident(decision, min_score)
+        for label, count in Counter(sure.classes).items():
             self.most[label] = max(self.most[label], count)
-        return self.tracker.update(decision)
+        # Scores descend, so the sure detections come first.
+        return sure, tracks[: len(sure.scores)]
 
 
 def results(
@@ -124,10 +136,11 @@ def results(
             _warm_up(decide, frame, warmup)
             meter.start()
         before = time.perf_counter()
-        decision = confident(decide(frame.value), min_score)
+        decision = decide(frame.value)
         ms = 1e3 * (time.perf_counter() - before)
         meter.add(frame.index, ms)
-        yield Result(frame, decision, tally.add(decision), ms)
+        shown, tracks = tally.add(decision, min_score)
+        yield Result(frame, shown, tracks, ms)
 
 
 def _warm_up(decide: Decider, frame: Frame, runs: int) -> None:
@@ -136,14 +149,11 @@ def _warm_up(decide: Decider, frame: Frame, runs: int) -> None:
     decide.reset()
 
 
-def confident(decision: Decision, min_score: float) -> Decision:
-    """Returns detections without those below `min_score`; other decisions as they are."""
-    if not isinstance(decision, Detections):
-        return decision
-    kept = [i for i, score in enumerate(decision.scores) if score >= min_score]
-    return replace(
-        decision,
-        boxes=tuple(decision.boxes[i] for i in kept),
-        scores=tuple(decision.scores[i] for i in kept),
-        classes=tuple(decision.classes[i] for i in kept),
+def confident(found: Detections, min_score: float) -> Detections:
+    """Returns the detections without those below `min_score`."""
+    kept = [i for i, score in enumerate(found.scores) if score >= min_score]
+    return Detections(
+        tuple(found.boxes[i] for i in kept),
+        tuple(found.scores[i] for i in kept),
+        tuple(found.classes[i] for i in kept),
     )

@@ -2,7 +2,8 @@
 
 A small form of SORT (Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016): boxes are matched by IoU with
 where each track should be now, and a track survives a few frames without a match. The Kalman filter is replaced by a
-smoothed constant velocity, and the Hungarian method by taking the best pair first.
+smoothed constant velocity, and the Hungarian method by taking the best pair first. As in ByteTrack (Zhang et al.,
+ECCV 2022), boxes with a low score continue a track but start none, so that a score that flickers does not count twice.
 """
 
 from __future__ import annotations
@@ -55,12 +56,14 @@ class Tracker:
     """Gives every detection the number of its track.
 
     Attributes:
+        start_score: Least score of a box that starts a track.
         min_iou: Least overlap of a box with the place where its track should be.
         max_missed: Frames without a match after which a track ends.
         min_hits: Frames after which a track counts as an object; drops single false detections.
         counts: Class index -> distinct objects so far.
     """
 
+    start_score: float = 0.3
     min_iou: float = 0.3
     max_missed: int = 15
     min_hits: int = 3
@@ -72,47 +75,55 @@ class Tracker:
         """Matches one frame.
 
         Returns:
-            Per detection, the id of its track; 0 while the track is not confirmed.
+            Per detection, the id of its track; 0 while the track is not confirmed, or when there is none.
         """
         pairs = self._match(found)
-        tracks: list[Track] = []
+        ids: list[int] = []
+        seen: set[int] = set()
         for index, (box, label) in enumerate(zip(found.boxes, found.classes, strict=True)):
             track = pairs.get(index)
-            if track is None:
+            if track is not None:
+                track.see(box)
+            elif found.scores[index] >= self.start_score:
                 track = Track(label, box)
                 self._tracks.append(track)
-            else:
-                track.see(box)
-            self._confirm(track)
-            tracks.append(track)
-        self._age(tracks)
-        return tuple(track.id for track in tracks)
+            ids.append(self._confirmed(track))
+            seen.add(id(track))
+        self._age(seen)
+        return tuple(ids)
 
     def _match(self, found: Detections) -> dict[int, Track]:
-        """Returns detection -> track, the best overlaps first."""
+        """Returns detection -> track: sure detections first, among them the best overlaps first."""
         candidates = [
-            (intersection_over_union(track.predicted(), box), number, index)
+            (
+                found.scores[index] >= self.start_score,
+                intersection_over_union(track.predicted(), box),
+                number,
+                index,
+            )
             for number, track in enumerate(self._tracks)
             for index, box in enumerate(found.boxes)
             if track.label == found.classes[index]
         ]
         pairs: dict[int, Track] = {}
         used: set[int] = set()
-        for overlap, number, index in sorted(candidates, reverse=True):
+        for _, overlap, number, index in sorted(candidates, reverse=True):
             if overlap >= self.min_iou and number not in used and index not in pairs:
                 pairs[index] = self._tracks[number]
                 used.add(number)
         return pairs
 
-    def _confirm(self, track: Track) -> None:
+    def _confirmed(self, track: Track | None) -> int:
+        if track is None:
+            return 0
         if not track.id and track.hits >= self.min_hits:
             self._given += 1
             track.id = self._given
             self.counts[track.label] += 1
+        return track.id
 
-    def _age(self, seen: list[Track]) -> None:
-        here = set(map(id, seen))
+    def _age(self, seen: set[int]) -> None:
         for track in self._tracks:
-            track.missed += id(track) not in here
+            track.missed += id(track) not in seen
         # An unconfirmed track must be seen in consecutive frames.
         self._tracks = [t for t in self._tracks if t.missed <= (self.max_missed if t.id else 1)]
