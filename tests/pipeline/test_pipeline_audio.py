@@ -1,5 +1,4 @@
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ def run(value, *ops):
 
 
 @pytest.mark.bench
-def test_keyword_features_equal_those_of_the_benchmark():
-    folder = Path(os.environ["EDGEWRIGHT_BENCH"]) / "kws"
+def test_keyword_features_equal_those_of_the_benchmark(bench):
+    folder = bench / "kws"
     waves, given = np.load(folder / "kws01_waveforms_int16.npz"), np.load(folder / "kws01_mfcc_int8.npz")
     assert waves["names"].tolist() == given["names"].tolist()
     preprocess = Preprocess.from_spec([{"op": "scale", "by": "max"}, {"op": "mfcc"}, {"op": "expand"}], Path())

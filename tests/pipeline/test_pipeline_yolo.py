@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +101,8 @@ def test_shapes_that_do_not_fit_are_refused():
 
 @pytest.mark.bench
 @pytest.mark.slow
-def test_yolox_nano_finds_the_pets():
+def test_yolox_nano_finds_the_pets(bench):
     onnxruntime = pytest.importorskip("onnxruntime")
-    bench = Path(os.environ["EDGEWRIGHT_BENCH"])
     ops = [
         {"op": "decode"},
         {"op": "letterbox", "size": [416, 416]},

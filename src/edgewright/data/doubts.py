@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,8 +18,11 @@ from edgewright.data.opened import Data, Split
 FEWEST = 100
 """Samples a calibration set should have."""
 
-LOOKED_AT = 200
+LOOKED_AT = 100
 """Samples per split that are looked at."""
+
+MOST_VALUES = 4_000_000
+"""Values in all that are looked at for noise: enough for a few large images, or for every small sample."""
 
 SMALLEST = 16
 """Values a sample must have before its correlations say anything."""
@@ -64,13 +67,22 @@ def _repeated(samples: Sequence[Sample]) -> list[str]:
 
 
 def _random(data: Data, samples: Sequence[Sample]) -> list[str]:
-    raw = [sample.value for sample in samples]
-    if not all(isinstance(value, np.ndarray) for value in raw):
-        raw = [_main(data.prepare(sample).tensors) for sample in samples]
-    kind = looks_random(raw)
+    kind = looks_random(list(_enough(data, samples)))
     if not kind:
         return []
     return [f"the calibration samples look like random numbers ({kind}); calibrate with real data"]
+
+
+def _enough(data: Data, samples: Sequence[Sample]) -> Iterator[NDArray[Any]]:
+    """Yields raw arrays, or prepared ones where the raw value is encoded: two, and more up to `MOST_VALUES`."""
+    values = 0
+    for number, sample in enumerate(samples):
+        raw = sample.value
+        array = raw if isinstance(raw, np.ndarray) else _main(data.prepare(sample).tensors)
+        values += array.size
+        if number >= 2 and values > MOST_VALUES:
+            return
+        yield array
 
 
 def looks_random(values: Sequence[Any]) -> str:
