@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -48,7 +49,7 @@ class _Search:
         self.save = save
         self.threads = request.search.threads[0]
         self.batch = request.search.batch[0]
-        self.artifacts: dict[str, Result] = {}
+        self.expected = 0
 
     def run(self) -> Study:
         self._need_targets()
@@ -115,7 +116,9 @@ class _Search:
         self.observer.phase(f"search for {target.name}")
         step = registry.make("targets", target)
         device = self.executor.device
-        rungs = ladder(target, facts, step.schemes(device), step.precisions(device))  # type: ignore[attr-defined]
+        schemes, precisions = step.schemes(device), step.precisions(device)  # type: ignore[attr-defined]
+        self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
+        rungs = ladder(target, facts, schemes, precisions)
         wanted = self.request.search.ladder
         rung = next(rungs, None)
         while rung is not None:
@@ -134,7 +137,7 @@ class _Search:
 
     def _try(self, trials: Trials, rung: Rung) -> Candidate:
         index = len(self.study.of_target(rung.target.name)) + 1
-        self.observer.candidate_started(rung.recipe.title, rung.target.name, index, 0)
+        self.observer.candidate_started(rung.recipe.title, rung.target.name, index, max(index, self.expected))
         candidate = trials.run(rung, self.threads, self.batch)
         return self._add(candidate)
 
@@ -157,12 +160,12 @@ class _Search:
         if chosen.measurement is None:
             return
         artifact = trials.compile(target, trials.apply(chosen.recipe))
-        for threads in self.request.search.threads:
-            for batch in self.request.search.batch:
-                if (threads, batch) != (self.threads, self.batch):
-                    title = f"{chosen.recipe.title}, {threads} threads, batch {batch}"
-                    self.observer.candidate_started(title, target.name, 0, 0)
-                    self._add(trials.retime(chosen, artifact, threads, batch))
+        pairs = itertools.product(self.request.search.threads, self.request.search.batch)
+        others = [pair for pair in pairs if pair != (self.threads, self.batch)]
+        for index, (threads, batch) in enumerate(others, start=1):
+            title = f"{chosen.recipe.title}, {threads} threads, batch {batch}"
+            self.observer.candidate_started(title, target.name, index, len(others))
+            self._add(trials.retime(chosen, artifact, threads, batch))
 
     def _finish(self, trials: Trials) -> None:
         """Scores the finalists on `test` and records golden pairs of each winner."""

@@ -87,6 +87,10 @@ class Trials:
         """Times the artifact of `candidate` again with other run options; its quality stays what it was."""
         assert candidate.measurement is not None
         id = f"{candidate.target}/{candidate.recipe.title}/t{threads}/b{batch}"
+        fixed = _fixed_batches(artifact)
+        if fixed - {batch}:
+            start = Candidate(id, candidate.target, candidate.recipe, threads, batch)
+            return replace(start, verdict=REFUSED, why=f"the model takes batches of {min(fixed)} only")
         measured = replace(candidate.measurement, timing=self.time(artifact, threads, batch))
         operators = self.profile(artifact, threads)
         moved = replace(candidate, id=id, threads=threads, batch=batch, measurement=measured, operators=operators)
@@ -186,6 +190,12 @@ class Trials:
 def read(made: Result, name: str, kind: type[T]) -> T:
     """Reads a JSON file that a step made."""
     return decode_stored(kind, (made.path / name).read_bytes())
+
+
+def _fixed_batches(compiled: Result) -> set[int]:
+    """Returns the sizes that the first axes of the inputs are fixed to; empty where they are free."""
+    shapes = [spec.shape for spec in read(compiled, "artifact.json", Artifact).inputs]
+    return {shape[0] for shape in shapes if shape and isinstance(shape[0], int)}
 
 
 def _candidate_of(id: str, target: StepSpec, recipe: Recipe, threads: int, batch: int, compiled: Result) -> Candidate:
