@@ -17,7 +17,8 @@ from edgewright.graph.statistics import Statistics, TensorStatistics
 
 UNIT_RANGE = ("Sigmoid", "Softmax", "HardSigmoid")
 """Operators whose output lies within 0..1 whatever the input."""
-MAX_BIAS = 2**31 - 2
+MAX_BIAS = 2**31 - 2**12
+"""Largest integer of a bias; the margin is more than the rounding of float32 scales."""
 
 RangeRule = Callable[[TensorStatistics], tuple[float, float]]
 Range = tuple[float, float]

@@ -55,6 +55,8 @@ def halve(graph: ir.Graph, keep: frozenset[str] | set[str]) -> None:
     """
     twins: dict[int, ir.Value] = {}
     for node in list(graph):
+        if _converts_half(node):
+            continue
         kept = node.op_type in keep or node.name in keep
         have: ir.DataType = ir.DataType.FLOAT16 if kept else ir.DataType.FLOAT
         want: ir.DataType = ir.DataType.FLOAT if kept else ir.DataType.FLOAT16
@@ -68,6 +70,13 @@ def halve(graph: ir.Graph, keep: frozenset[str] | set[str]) -> None:
                     output.dtype = ir.DataType.FLOAT16
     _restore_outputs(graph)
     _drop_unused(graph)
+
+
+def _converts_half(node: ir.Node) -> bool:
+    """Says whether `node` is a Cast between the two precisions, as this pass writes them."""
+    if node.op_type != "Cast" or node.inputs[0] is None:
+        return False
+    return ir.DataType.FLOAT16 in (node.attributes.get_int("to", 0), node.inputs[0].dtype)
 
 
 def _twin(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, twins: dict[int, ir.Value]) -> ir.Value:

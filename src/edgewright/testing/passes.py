@@ -1,0 +1,210 @@
+"""The conformance suite of passes: what every pass must do, built in or third-party.
+
+```python
+@pytest.mark.parametrize("check", edgewright.testing.passes.checks("my-pass"), ids=str)
+def test_conformance(check, tmp_path):
+    check.run(tmp_path)
+```
+
+A pass that loses precision on purpose says how much in `TOLERANCE`; a third-party one in a class attribute
+`tolerance`, the largest difference allowed, relative to the largest output of the original.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.recipe import StepSpec
+from edgewright.core.target import Plan
+from edgewright.engine import registry
+from edgewright.errors import EdgewrightError
+from edgewright.graph.load import MODEL_FILE, PLAN_FILE, load, tensor_specs
+from edgewright.graph.shapes import infer_shapes
+from edgewright.graph.statistics import gather_histograms, gather_ranges, with_activations, with_ranges
+from edgewright.passes._infer import open_infer
+from edgewright.testing._pass_models import CASES, Case, Feed
+
+EXACT = 1e-5
+TOLERANCE: Mapping[str, float] = {"fp16": 5e-3, "dynamic-int8": 0.05, "static-int8": 0.06}
+NOT_MODEL_TO_MODEL = ("calibrate",)
+SCHEME = {
+    "name": "conformance",
+    "activation": "uint8",
+    "activation_symmetric": False,
+    "weight": "int8",
+    "weight_symmetric": True,
+    "weight_per_channel": True,
+    "weight_bits": 7,
+    "quantized": ["Conv", "MatMul", "Gemm", "Add", "Mul", "Sigmoid", "GlobalAveragePool"],
+    "shared": ["MaxPool", "Flatten", "Reshape"],
+    "bias": "int32",
+    "outputs": ["Conv", "MatMul", "Gemm"],
+}
+CONFIG: Mapping[str, Mapping[str, Any]] = {"static-int8": {"scheme": SCHEME}}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One requirement on one pass and one model.
+
+    Attributes:
+        name: Of the pass.
+        title: What is required.
+        case: The model.
+        body: Takes the pass's name, the model and an empty folder; raises AssertionError.
+    """
+
+    name: str
+    title: str
+    case: Case
+    body: Callable[[str, Case, Path], None]
+
+    def run(self, folder: Path) -> None:
+        """Runs the check.
+
+        Raises:
+            AssertionError: The pass does not do it.
+        """
+        self.body(self.name, self.case, folder)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.title}: {self.case}"
+
+
+def checks(name: str = "") -> tuple[Check, ...]:
+    """Returns the checks of one pass, or of every pass found."""
+    bodies = {
+        "writes valid ONNX": check_valid,
+        "keeps inputs and outputs": check_interface,
+        "stays within its tolerance": check_numerics,
+        "is idempotent or refuses": check_again,
+        "writes a plan that can be read": check_plan,
+        "gives the same bytes again": check_bytes,
+    }
+    names = [name] if name else [n for n in registry.names("passes") if n not in NOT_MODEL_TO_MODEL]
+    return tuple(Check(n, title, case, body) for n in names for case in CASES for title, body in bodies.items())
+
+
+def check_valid(name: str, case: Case, folder: Path) -> None:
+    """The result passes ONNX's checker with full shape inference."""
+    for _, out in _applied(name, case, folder):
+        onnx.checker.check_model(str(out / MODEL_FILE), full_check=True)
+
+
+def check_interface(name: str, case: Case, folder: Path) -> None:
+    """Names and dtypes of inputs and outputs, and their number of axes, stay."""
+    for source, out in _applied(name, case, folder):
+        before, after = tensor_specs(load(source)), tensor_specs(load(out))
+        for old, new in zip(before, after, strict=True):
+            assert [(t.name, t.dtype, len(t.shape)) for t in old] == [(t.name, t.dtype, len(t.shape)) for t in new]
+
+
+def check_numerics(name: str, case: Case, folder: Path) -> None:
+    """On seeded inputs the outputs differ by no more than the tolerance, relative to the largest output."""
+    for source, out in _applied(name, case, folder):
+        allowed = getattr(registry.load("passes", name), "tolerance", TOLERANCE.get(name, EXACT))
+        before, after = open_infer(load(source)), open_infer(load(out))
+        for feed in case.feeds():
+            expected, got = before(feed), after(feed)
+            for key, value in expected.items():
+                worst = np.abs(got[key] - value).max() / max(np.abs(value).max(), 1e-6)
+                assert worst <= allowed, f"{key} differs by {worst:.2e} of its largest value, allowed {allowed:.0e}"
+
+
+def check_again(name: str, case: Case, folder: Path) -> None:
+    """Applied to its own result a pass changes nothing, or refuses with a hint."""
+    for _, out in _applied(name, case, folder / "first"):
+        try:
+            again = _run(name, case, out, folder / "second")
+        except EdgewrightError as error:
+            _require_hint(error)
+            return
+        first, second = _operators(out), _operators(again)
+        assert first == second, f"the second time turned {first} into {second}"
+
+
+def check_plan(name: str, case: Case, folder: Path) -> None:
+    """`plan.json`, where there is one, decodes; its tensors have as many zero points as scales, and reasons."""
+    for _, out in _applied(name, case, folder):
+        if not (out / PLAN_FILE).is_file():
+            return
+        plan = decode_stored(Plan, (out / PLAN_FILE).read_bytes())
+        json.loads((out / PLAN_FILE).read_text())
+        for tensor in plan.tensors:
+            assert len(tensor.scale) == len(tensor.zero_point), tensor
+            assert all(scale > 0 for scale in tensor.scale), tensor
+            assert tensor.reason, tensor
+
+
+def check_bytes(name: str, case: Case, folder: Path) -> None:
+    """Two runs on the same input write the same bytes."""
+    one = [_bytes(out) for _, out in _applied(name, case, folder / "one")]
+    two = [_bytes(out) for _, out in _applied(name, case, folder / "two")]
+    assert one == two
+
+
+def statistics_of(model: Path, feeds: Sequence[Feed], folder: Path, bins: int = 512) -> Path:
+    """Writes the statistics of `model` over `feeds` into `folder`, as the step `calibrate` does, and returns it."""
+    loaded = infer_shapes(load(model))
+    batches = [(1, feed) for feed in feeds]
+    found = gather_ranges(open_infer(with_ranges(loaded)), batches)
+    found = gather_histograms(open_infer(with_activations(loaded)), batches, found, bins)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "statistics.json").write_bytes(encode_json(found))
+    return folder
+
+
+@dataclass(slots=True)
+class _Context:
+    scratch: Path
+    seed: int = 0
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        assert 0 <= fraction <= 1, f"progress {fraction} ({note})"
+
+
+def _applied(name: str, case: Case, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yields (source, result); nothing when the pass refuses the model with a hint."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    ir.save(ir.from_proto(case.build()), source / MODEL_FILE)
+    try:
+        out = _run(name, case, source, folder)
+    except EdgewrightError as error:
+        _require_hint(error)
+        return
+    yield source, out
+
+
+def _require_hint(error: EdgewrightError) -> None:
+    if not error.hint:
+        raise AssertionError(f"refused without a hint: {error.message}")
+
+
+def _run(name: str, case: Case, source: Path, folder: Path) -> Path:
+    step = registry.make("passes", StepSpec(name, CONFIG.get(name, {})))
+    inputs = {"model": source}
+    if "statistics" in getattr(type(step), "needs", ()):
+        inputs["statistics"] = statistics_of(source, case.feeds(), folder / "statistics")
+    out, scratch = folder / "out", folder / "scratch"
+    out.mkdir(parents=True)
+    scratch.mkdir()
+    step.run(inputs, out, _Context(scratch))
+    return out
+
+
+def _operators(folder: Path) -> list[str]:
+    return [node.op_type for node in load(folder).graph]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
