@@ -31,22 +31,29 @@ def test_values_come_back(tmp_path: Path, value: Any, name: str) -> None:
     assert getattr(found, "dtype", None) == getattr(value, "dtype", None)
 
 
+def test_a_pair_of_pictures_comes_back(tmp_path: Path) -> None:
+    pair = {"a": b"\xff\xd8\xff one", "b": b"\x89PNG two"}
+    assert read_raw(tmp_path / write_raw(pair, tmp_path, "s")) == pair
+
+
 def test_a_path_is_read_as_bytes(tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(b"\x89PNG")
     assert write_raw(tmp_path / "in.png", tmp_path, "s") == "s.png"
 
 
 def test_objects_are_refused_both_ways(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be stored"):
-        write_raw(object(), tmp_path, "s")
+    for value in (object(), {"a": object()}, {"a": np.array([{}], dtype=object)}):
+        with pytest.raises(DataError, match="cannot be stored"):
+            write_raw(value, tmp_path, "s")
     np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"evil\.npy"):
         read_raw(tmp_path / "evil.npy")
 
 
-@pytest.mark.parametrize("name", ["missing.npy", "missing.png", "list.json", "latin.txt"])
+@pytest.mark.parametrize("name", ["missing.npy", "missing.png", "list.json", "half.json", "latin.txt"])
 def test_unreadable_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "half.json").write_text('{"a": {"base64": "!"}}')
     (tmp_path / "latin.txt").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(DataError, match=name):
         read_raw(tmp_path / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -76,7 +77,7 @@ class Bundle:
         reference = self.manifest.golden
         if not reference.file:
             return ()
-        pairs = _read_pairs(self.folder / reference.file, self.path)
+        pairs = read_pairs(self.folder / reference.file)
         parent = Path(reference.file).parent
         for pair in pairs:
             if (parent / pair.input).as_posix() not in self.manifest.files:
@@ -241,13 +242,18 @@ def _move(made: Path, folder: Path) -> None:
         # Another process was faster; its copy has the same digests.
 
 
-def _read_pairs(file: Path, path: Path) -> tuple[GoldenPair, ...]:
-    if file.stat().st_size > MAX_GOLDEN:
-        _refuse(path, f"{file.name} has {file.stat().st_size} bytes, at most {MAX_GOLDEN} are allowed")
+def read_pairs(file: Path) -> tuple[GoldenPair, ...]:
+    """Reads `golden.json`; a decision may hold NaN, which strict JSON has no word for.
+
+    Raises:
+        Corrupt: It is missing, too large or malformed.
+    """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=tuple[GoldenPair, ...])
-    except (msgspec.DecodeError, RecursionError) as error:
-        _refuse(path, f"{file.name} cannot be read: {error}")
+        if file.stat().st_size > MAX_GOLDEN:
+            raise ValueError(f"more than {MAX_GOLDEN} bytes")
+        return msgspec.convert(json.loads(file.read_bytes()), tuple[GoldenPair, ...])
+    except (OSError, ValueError, msgspec.ValidationError, RecursionError) as error:
+        raise Corrupt(f"{file}: not a list of golden pairs: {error}", hint="pack the bundle anew") from error
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:

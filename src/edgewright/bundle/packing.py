@@ -8,17 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 import edgewright
 from edgewright.bundle.archive import digest_content, write
 from edgewright.bundle.card import model_card
-from edgewright.bundle.open import MANIFEST, MODEL_CARD, SBOM
+from edgewright.bundle.open import MANIFEST, MODEL_CARD, SBOM, read_pairs
 from edgewright.bundle.sbom import bill_of_materials
 from edgewright.core.bundle import (
     SCHEMA,
     FileEntry,
-    GoldenPair,
     GoldenRef,
     Manifest,
     Options,
@@ -65,7 +62,7 @@ def pack(study: Study, target: str, files: Callable[[Digest], Path], out: Path) 
     }
     golden_folder = _evidence(winner, "golden", files)
     pipeline = _read(PipelineSpec, golden_folder / PIPELINE)
-    pairs = _read_pairs(golden_folder / PAIRS)
+    pairs = read_pairs(golden_folder / PAIRS)
     contents |= {f"golden/{name}": golden_folder / name for name in (PAIRS, *(pair.input for pair in pairs))}
     contents |= {name: golden_folder / name for name in sorted(pipeline.resources.values())}
     _require_files(contents)
@@ -109,13 +106,6 @@ def _read(kind: type[T], file: Path) -> T:
     try:
         return decode_stored(kind, file.read_bytes())
     except (OSError, ValueError) as error:
-        raise Corrupt(f"{file}: {error}", hint="run `edgewright optimize` again") from error
-
-
-def _read_pairs(file: Path) -> tuple[GoldenPair, ...]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=tuple[GoldenPair, ...])
-    except (OSError, msgspec.DecodeError) as error:
         raise Corrupt(f"{file}: {error}", hint="run `edgewright optimize` again") from error
 
 

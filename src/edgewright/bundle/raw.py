@@ -6,6 +6,7 @@ folder-free `.json`. The same functions write golden inputs and read the files t
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,14 +45,10 @@ def write_raw(value: Any, folder: Path, stem: str) -> str:
     if isinstance(value, str):
         return _put(folder, stem + ".txt", value.encode())
     if isinstance(value, Mapping):
-        plain = {str(key): _to_plain(item) for key, item in value.items()}
-        return _put(folder, stem + ".json", (json.dumps(plain, sort_keys=True) + "\n").encode())
+        return _put(folder, stem + ".json", _encoded(value, stem))
     array = np.asarray(value)
     if array.dtype.hasobject:
-        raise DataError(
-            f"the raw value of {stem} is a {type(value).__name__}, which cannot be stored as a golden input",
-            hint="let the data set give encoded bytes, arrays, text, or a mapping of these",
-        )
+        raise _unstorable(value, stem)
     np.save(folder / f"{stem}.npy", array, allow_pickle=False)
     return f"{stem}.npy"
 
@@ -87,13 +84,32 @@ def _put(folder: Path, name: str, data: bytes) -> str:
     return name
 
 
+def _encoded(value: Mapping[Any, Any], stem: str) -> bytes:
+    plain = {str(key): _to_plain(item) for key, item in value.items()}
+    try:
+        return (json.dumps(plain, sort_keys=True) + "\n").encode()
+    except TypeError as error:
+        raise _unstorable(value, stem) from error
+
+
+def _unstorable(value: Any, stem: str) -> DataError:
+    return DataError(
+        f"the raw value of {stem} is a {type(value).__name__} that cannot be stored as a golden input",
+        hint="let the data set give encoded bytes, arrays, text, or a mapping of these",
+    )
+
+
 def _to_plain(item: Any) -> Any:
-    if isinstance(item, (np.ndarray, np.generic)):
+    if isinstance(item, (np.ndarray, np.generic)) and not item.dtype.hasobject:
         return {"dtype": str(item.dtype), "data": item.tolist()}
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return {"base64": base64.b64encode(bytes(item)).decode()}
     return item
 
 
 def _from_plain(item: Any) -> Any:
     if isinstance(item, dict) and set(item) == {"dtype", "data"}:
         return np.asarray(item["data"], dtype=item["dtype"])
+    if isinstance(item, dict) and set(item) == {"base64"}:
+        return base64.b64decode(item["base64"], validate=True)
     return item
