@@ -41,7 +41,7 @@ def study(*tried: Candidate, base: float = 0.612, budget: Budget | None = None, 
 
 def test_every_kind_of_loser_has_its_sentence() -> None:
     found = study(
-        candidate("FP32", 1.04, 0.612),
+        candidate("FP32", 1.04, 0.612, precision="float32"),
         candidate("INT8 minmax", 0.45, 0.329, precision="int8"),
         candidate("FP16", 0.7, 0.611, precision="float16"),
         candidate("BF16", 1.52, 0.611, changed=0.01),
@@ -53,10 +53,13 @@ def test_every_kind_of_loser_has_its_sentence() -> None:
     assert why["FP32"] == (MET, "meets the budget, but is slower than BF16 (1.04x against 1.52x)")
     assert why["INT8 minmax"] == (
         BROKE,
-        "loses 28.3 points of mAP50 (limit 1.0), and is 0.45x the speed of the original: "
+        "loses 28.3 points of mAP50 (limit 1.0), and is slower than FP32 (0.45x against 1.04x): "
         "INT8 brings nothing on this processor",
     )
-    assert why["FP16"] == (DOMINATED, "is 0.70x the speed of the original: FP16 brings nothing on this processor")
+    assert why["FP16"] == (
+        DOMINATED,
+        "is slower than FP32 (0.70x against 1.04x): FP16 brings nothing on this processor",
+    )
     assert why["BF16"][0] == MET
     assert why["BF16"][1].startswith("as fast as any within noise, and the least aggressive, of the 4 that meet")
     assert why["INT8 mse"] == (
@@ -78,6 +81,19 @@ def test_dominated_but_faster_than_the_original_names_its_better() -> None:
     found = study(candidate("BF16", 1.5, 0.612), candidate("INT8", 1.2, 0.610, precision="int8"))
     assert found.candidates[1].verdict == DOMINATED
     assert found.candidates[1].why == "is no faster than BF16 (1.20x against 1.50x) and no better in quality"
+
+
+def test_low_precision_is_not_blamed_for_a_slow_runtime_or_for_noise() -> None:
+    # Everything is slower than the original here; INT8 is as fast as this runtime's own float.
+    found = study(
+        candidate("float", 0.432, 0.612, precision="float32", changed=0.0),
+        candidate("INT8", 0.434, 0.610, precision="int8", changed=0.02),
+        candidate("INT8 again", 0.431, 0.610, precision="int8"),
+    )
+    assert found.candidates[1].why == (
+        "faster, but within noise of float (0.434x against 0.432x), which changes fewer decisions (0.0% against 2.0%)"
+    )
+    assert found.candidates[2].why == "is no faster than INT8 (0.431x against 0.434x) and no better in quality"
 
 
 def test_when_nothing_meets_the_budget_the_nearest_says_what_it_breaks() -> None:
@@ -110,7 +126,9 @@ def test_untimed_candidate_does_not_claim_to_meet_a_cost_limit() -> None:
 
 
 def test_annotating_twice_changes_nothing_and_a_new_budget_judges_anew() -> None:
-    found = study(candidate("A", 1.04, 0.612), candidate("B", 2.0, 0.58))
+    skipped = Candidate("t/C", "t", Recipe("C", ()), 1, 1, verdict=REFUSED, why="no kernels")
+    found = study(candidate("A", 1.04, 0.612), candidate("B", 2.0, 0.58), skipped)
+    assert found.candidates[2].why == "not tried: no kernels"
     assert annotate(found) == found
     assert found.winners == {"t": "t/A"}
     loose = annotate(replace(found, budget=Budget(quality_drop=0.1)))

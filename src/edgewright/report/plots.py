@@ -66,10 +66,53 @@ def _figure(study: Study, target: str, points: Sequence[Candidate], axis: _Axis)
     traces += [_trace(study, role, groups[role], axis) for role in _ROLES if role in groups]
     layout = {
         "xaxis": {"title": {"text": axis.title}, "rangemode": "normal" if _is_speed(axis) else "tozero"},
-        "yaxis": {"title": {"text": f"change of {metric} ({unit})"}},
+        "yaxis": {"title": {"text": f"change of {metric} ({unit})"}, **_window(study, points)},
         "shapes": _lines(study, axis),
+        "annotations": _outside(study, points, axis),
     }
     return {"data": [t for t in traces if t["x"]], "layout": layout}
+
+
+def _reach(study: Study, points: Sequence[Candidate]) -> float | None:
+    """Returns the largest change shown at first, when a broken candidate would flatten all the others; else None."""
+    changes = {c.id: abs(_change(study, m)) for c in points if (m := c.measurement) is not None}
+    inside = [changes[c.id] for c in points if c.id in changes and c.verdict != BROKE]
+    limit = _metric(study)[2] * (study.budget.quality_drop or 0.0)
+    reach = 4 * max([limit, *inside])
+    return reach if reach > 0 and max(changes.values()) > 2 * reach else None
+
+
+def _window(study: Study, points: Sequence[Candidate]) -> Figure:
+    reach = _reach(study, points)
+    return {} if reach is None else {"range": [-reach, reach / 2] if _is_better_up(study) else [-reach / 2, reach]}
+
+
+def _outside(study: Study, points: Sequence[Candidate], axis: _Axis) -> list[Figure]:
+    """Names the candidates beyond the first view at its edge, with their change; a double click shows them."""
+    reach = _reach(study, points)
+    if reach is None:
+        return []
+    up = _is_better_up(study)
+    found = [(c, _change(study, m)) for c in points if c.id in axis.values and (m := c.measurement) is not None]
+    far = [(c, change) for c, change in found if abs(change) > reach]
+    return [
+        {
+            "x": axis.values[c.id].value,
+            "y": 0 if up else 1,
+            "yref": "paper",
+            "yanchor": "bottom" if up else "top",
+            "yshift": 13 * index,
+            "text": f"{_plain(c.recipe.title)}: {change:+.1f}, outside",
+            "showarrow": False,
+            "role": _role(study, c),
+        }
+        for index, (c, change) in enumerate(far)
+    ]
+
+
+def _is_better_up(study: Study) -> bool:
+    assert study.reference.measurement is not None
+    return study.reference.measurement.tune.figures[0].higher_is_better
 
 
 def _is_speed(axis: _Axis) -> bool:
@@ -154,7 +197,7 @@ def _lines(study: Study, axis: _Axis) -> list[Figure]:
     lines: list[Figure] = []
     budget = study.budget
     if budget.quality_drop is not None and study.reference.measurement is not None:
-        sign = -1.0 if study.reference.measurement.tune.figures[0].higher_is_better else 1.0
+        sign = -1.0 if _is_better_up(study) else 1.0
         limit = sign * _metric(study)[2] * budget.quality_drop
         lines.append(_line("y", limit, f"limit {limit:+g}"))
     if _is_speed(axis) and budget.speedup is not None:

@@ -84,7 +84,7 @@ def row(study: Study, candidate: Candidate, among: tuple[Candidate, ...]) -> Row
     title = wording.title(candidate, among)
     return Row(
         id=candidate.id,
-        title=f"{title} (original, {candidate.target})" if is_reference else title,
+        title=_reference_title(title, candidate.target) if is_reference else title,
         precision=wording.precision(candidate.precision) or ABSENT,
         verdict="reference" if is_reference else candidate.verdict,
         winner=study.winners.get(candidate.target) == candidate.id,
@@ -93,6 +93,10 @@ def row(study: Study, candidate: Candidate, among: tuple[Candidate, ...]) -> Row
         **_quality(study, candidate.measurement, is_reference),
         **_timing(candidate.measurement.timing if candidate.measurement else None),
     )
+
+
+def _reference_title(title: str, target: str) -> str:
+    return f"{title} ({target})" if title == "original" else f"{title} (original, {target})"
 
 
 def reported(measurement: Measurement) -> Quality:

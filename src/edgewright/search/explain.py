@@ -23,6 +23,10 @@ class _Field:
     speeds: dict[str, Ratio]
     dominators: dict[str, str]
 
+    @property
+    def by_speed(self) -> bool:
+        return self.objective in (pareto.LATENCY, pareto.THROUGHPUT)
+
     def name(self, candidate: Candidate) -> str:
         return wording.title(candidate, self.candidates)
 
@@ -82,7 +86,7 @@ def _explained(candidate: Candidate, field: _Field) -> Candidate:
     if candidate.id == field.winner.id:
         return replace(candidate, why=_won(candidate, field))
     if candidate.violations:
-        return replace(candidate, why=_broke(candidate))
+        return replace(candidate, why=_broke(candidate, field))
     if not pareto.meets(candidate, field.study.budget):
         return replace(candidate, verdict=BROKE, why="its cost was not measured, so it cannot meet the limits on cost")
     if candidate.id in field.dominators:
@@ -90,18 +94,20 @@ def _explained(candidate: Candidate, field: _Field) -> Candidate:
     return replace(candidate, why=_lost(candidate, field))
 
 
+_NOT_RUN = (("failed", "no reason was recorded"), ("not tried", "the target does not take it"))
+
+
 def _did_not_run(candidate: Candidate) -> str:
     reason = candidate.error.strip().splitlines()[0] if candidate.error.strip() else candidate.why
-    if candidate.verdict == REFUSED:
-        return f"not tried: {reason or 'the target does not take it'}"
-    return f"failed: {reason or 'no reason was recorded'}"
+    said, otherwise = _NOT_RUN[candidate.verdict == REFUSED]
+    return f"{said}: {reason.removeprefix(said + ': ') or otherwise}"
 
 
 def _won(candidate: Candidate, field: _Field) -> str:
     if not field.met:
         if not candidate.violations:
             return "nearest: it breaks no limit that was measured, but its cost could not be measured"
-        return f"nearest, nothing meets the budget: {_broke(candidate)}"
+        return f"nearest, nothing meets the budget: {_broke(candidate, field)}"
     rivals = sum(pareto.meets(c, field.study.budget) for c in field.candidates)
     among = "the only candidate that meets" if rivals == 1 else f"{_superlative(field)} of the {rivals} that meet"
     return f"{among} the budget: {_achieved(candidate, field)}"
@@ -110,7 +116,7 @@ def _won(candidate: Candidate, field: _Field) -> str:
 def _superlative(field: _Field) -> str:
     fastest = max((field.speeds[c.id].value for c in field.candidates if _fits(c, field)), default=0.0)
     ratio = field.speeds.get(field.winner.id)
-    if field.objective in (pareto.LATENCY, pareto.THROUGHPUT) and ratio is not None and ratio.value < fastest:
+    if field.by_speed and ratio is not None and ratio.value < fastest:
         return "as fast as any within noise, and the least aggressive,"
     names = {pareto.SIZE: "smallest", pareto.MEMORY: "least memory", pareto.ENERGY: "least energy"}
     if field.objective == pareto.THROUGHPUT:
@@ -130,7 +136,7 @@ def _achieved(candidate: Candidate, field: _Field) -> str:
         parts.append(
             f"{wording.speed(ratio.value)} the speed of the original (95% {ratio.low:.2f} to {ratio.high:.2f})"
         )
-        if field.objective not in (pareto.LATENCY, pareto.THROUGHPUT):
+        if not field.by_speed:
             parts.append(_cost_text(timing, field.objective))
     parts.append(_loss_text(candidate, field.study))
     return ", ".join(parts)
@@ -147,13 +153,31 @@ def _loss_text(candidate: Candidate, study: Study) -> str:
     return f"{name} {wording.quality(figure.value, share)} on {figure.split} ({wording.difference(change, share)})"
 
 
-def _broke(candidate: Candidate) -> str:
+def _broke(candidate: Candidate, field: _Field) -> str:
     share = _share(candidate)
     text = " and ".join(violation_text(v, share) for v in candidate.violations)
-    timing = _timing(candidate)
-    if timing is not None and timing.speedup.high < 1 and not any(v.limit == "speed-up" for v in candidate.violations):
-        text += f", and is {wording.speed(timing.speedup.value)} the speed of the original{_moral(candidate)}"
-    return text
+    moral = _brings_nothing(candidate, field)
+    return f"{text}, and {moral}" if moral else text
+
+
+def _brings_nothing(candidate: Candidate, field: _Field) -> str:
+    """Says so when a low precision is slower than float on the same target, beyond both intervals."""
+    mine = field.speeds.get(candidate.id)
+    floats = [c for c in field.candidates if c.precision == "float32" and c.id in field.speeds]
+    if mine is None or not floats or candidate.precision in ("", "float32"):
+        return ""
+    best = max(floats, key=lambda c: field.speeds[c.id].value)
+    if mine.high >= field.speeds[best.id].low:
+        return ""
+    figures = _against(mine.value, field.speeds[best.id].value)
+    name = wording.precision(candidate.precision)
+    return f"is slower than {field.name(best)} ({figures}): {name} brings nothing on this processor"
+
+
+def _against(mine: float, theirs: float) -> str:
+    """Returns two speeds with as many digits as it takes to tell them apart, at most three decimals."""
+    digits = 2 if f"{mine:.2f}" != f"{theirs:.2f}" else 3
+    return f"{mine:.{digits}f}x against {theirs:.{digits}f}x"
 
 
 def violation_text(violation: Violation, share: bool) -> str:
@@ -205,19 +229,12 @@ def _cost_violation(limit: str, allowed: float, found: float) -> str:
 
 
 def _dominated(candidate: Candidate, field: _Field) -> str:
-    timing = _timing(candidate)
     other = next(c for c in field.candidates if c.id == field.dominators[candidate.id])
-    if timing is not None and timing.speedup.high < 1 and field.objective in (pareto.LATENCY, pareto.THROUGHPUT):
-        moral = _moral(candidate)
-        return f"is {wording.speed(timing.speedup.value)} the speed of the original{moral}"
+    moral = _brings_nothing(candidate, field) if field.by_speed else ""
     figures = _compare(candidate, other, field)
-    return f"is no {_comparative(field.objective)} than {field.name(other)} ({figures}) and no better in quality"
-
-
-def _moral(candidate: Candidate) -> str:
-    if candidate.precision in ("", "float32"):
-        return ""
-    return f": {wording.precision(candidate.precision)} brings nothing on this processor"
+    return (
+        moral or f"is no {_comparative(field.objective)} than {field.name(other)} ({figures}) and no better in quality"
+    )
 
 
 def _comparative(objective: str) -> str:
@@ -226,17 +243,13 @@ def _comparative(objective: str) -> str:
 
 
 def _compare(candidate: Candidate, other: Candidate, field: _Field) -> str:
-    if field.objective in (pareto.LATENCY, pareto.THROUGHPUT):
-        return f"{_speed_text(candidate, field)} against {_speed_text(other, field)}"
-    mine, theirs = _timing(candidate), _timing(other)
-    if mine is None or theirs is None:
+    if field.by_speed:
+        mine, theirs = field.speeds.get(candidate.id), field.speeds.get(other.id)
+        return "not timed" if mine is None or theirs is None else _against(mine.value, theirs.value)
+    ours, others = _timing(candidate), _timing(other)
+    if ours is None or others is None:
         return "not measured"
-    return f"{_cost_text(mine, field.objective)} against {_cost_text(theirs, field.objective)}"
-
-
-def _speed_text(candidate: Candidate, field: _Field) -> str:
-    ratio = field.speeds.get(candidate.id)
-    return "not timed" if ratio is None else wording.speed(ratio.value)
+    return f"{_cost_text(ours, field.objective)} against {_cost_text(others, field.objective)}"
 
 
 def _cost_text(timing: Timing, objective: str) -> str:
@@ -248,13 +261,15 @@ def _cost_text(timing: Timing, objective: str) -> str:
 def _lost(candidate: Candidate, field: _Field) -> str:
     winner = field.winner
     mine, best = field.speeds.get(candidate.id), field.speeds.get(winner.id)
-    if mine is None or best is None or field.objective not in (pareto.LATENCY, pareto.THROUGHPUT):
+    if mine is None or best is None or not field.by_speed:
         return f"meets the budget, but {field.name(winner)} costs less ({_compare(candidate, winner, field)})"
     if mine.value >= best.value:
         changes = _fewer_changes(candidate, winner)
         relation = "faster, but within noise of" if mine.value > best.value else "exactly as fast as"
         return f"{relation} {field.name(winner)} ({_compare(candidate, winner, field)}), which {changes}"
-    return f"meets the budget, but is slower than {field.name(winner)} ({_compare(candidate, winner, field)})"
+    moral = _brings_nothing(candidate, field)
+    slower = f"is slower than {field.name(winner)} ({_compare(candidate, winner, field)})"
+    return f"meets the budget, but {moral or slower}"
 
 
 def _fewer_changes(candidate: Candidate, winner: Candidate) -> str:

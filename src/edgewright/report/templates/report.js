@@ -29,7 +29,9 @@
       line: { ...shape.line, color: roleColour(shape.line.role) },
       label: { ...shape.label, font: { ...shape.label.font, color: roleColour(shape.line.role) } },
     }));
+    const annotations = figure.layout.annotations.map((note) => ({ ...note, font: { size: 11, color: roleColour(note.role) } }));
     return {
+      annotations,
       xaxis: { ...axis, ...figure.layout.xaxis },
       yaxis: { ...axis, ...figure.layout.yaxis },
       shapes,
