@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgewright.core.measurement import Measurement, Quality, Timing
-from edgewright.core.recipe import Candidate, Study
+from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Study
 from edgewright.search import wording
 
 ABSENT = "-"
+STYLES = {MET: "green", BROKE: "red", DOMINATED: "yellow", FAILED: "bold red", REFUSED: "dim", "reference": "cyan"}
+"""Verdict -> how a terminal shows it."""
 
 
 @dataclass(frozen=True, slots=True)

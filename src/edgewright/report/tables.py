@@ -8,8 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgewright.core.recipe import Study
-from edgewright.report.rows import ABSENT, Row, rows
-from edgewright.report.terminal import STYLES
+from edgewright.report.rows import ABSENT, STYLES, Row, rows
 
 _WIDE = 100
 

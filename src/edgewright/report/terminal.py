@@ -16,12 +16,11 @@ from rich.text import Text
 
 from edgewright.core.measurement import Measurement
 from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Study
-from edgewright.report.rows import reported
+from edgewright.report.rows import STYLES, reported
 from edgewright.search import wording
 
 QUIET_SECONDS = 15.0
 MARKS = {MET: "+", BROKE: "x", DOMINATED: "-", FAILED: "!", REFUSED: "/"}
-STYLES = {MET: "green", BROKE: "red", DOMINATED: "yellow", FAILED: "bold red", REFUSED: "dim", "reference": "cyan"}
 
 
 class SearchProgress:
