@@ -9,9 +9,12 @@ import onnx_ir as ir
 
 from edgewright.core.target import Plan
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
+INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"}) | INTEGER
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_NO_ARITHMETIC = frozenset({"Constant", "ConstantOfShape", "Shape", "Cast", "Identity", "Size", "Range"})
+_NO_ARITHMETIC = frozenset(
+    {"Constant", "ConstantOfShape", "Shape", "Cast", "Identity", "Size", "Range", "DynamicQuantizeLinear"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def intents(model: ir.Model, plan: Plan, precision: str) -> Mapping[str, Intent]
 
 
 def _quantized(node: ir.Node, weights_only: bool) -> Intent | None:
+    if node.op_type in INTEGER:
+        return Intent("int8")
     if node.op_type in WEIGHTED:
         return _quantized_weights(node, weights_only)
     activations = [value for value in node.inputs if value is not None and not is_constant(value)]

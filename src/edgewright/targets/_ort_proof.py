@@ -17,7 +17,7 @@ from edgewright.targets._hub import Hub
 from edgewright.targets._ort_sources import Kernel, sources
 
 RUNS = 4
-_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast"})
+_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"})
 _FLOATS = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "double": "float64"}
 _EXTERNAL_INITIALIZERS = "session.optimized_model_external_initializers_file_name"
 

@@ -11,28 +11,49 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.core.codec import encode_json
 from edgewright.core.measurement import Device
-from edgewright.core.target import Artifact, Runner, RunOptions, Target
+from edgewright.core.target import Artifact, Runner, RunOptions
 from edgewright.engine import registry
-from edgewright.errors import Corrupt, DataError, EdgewrightError, StepFailed, ToolchainMissing
-from edgewright.graph.load import tensor_specs
+from edgewright.errors import Corrupt, DataError, StepFailed, ToolchainMissing
 from edgewright.runtimes import find_runtime, load_artifact, open_runner
 from edgewright.testing._target_models import CASES, Case, one_sided_conv, quantized_conv, unknown_operator
+from edgewright.testing._target_tools import (
+    Feed,
+    QuietContext,
+    compiled,
+    expecting,
+    feed_for,
+    make,
+    reference,
+    specs,
+    without,
+)
 
-Feed = Mapping[str, NDArray[Any]]
+__all__ = [
+    "CASES",
+    "Case",
+    "Check",
+    "QuietContext",
+    "checks",
+    "compiled",
+    "discovered",
+    "expecting",
+    "feed_for",
+    "make",
+    "reference",
+]
+
 ZEROS = "null"
 """The runtime that answers zeros: it is held to shapes and dtypes, not to values or precisions."""
 
@@ -68,18 +89,6 @@ class Check:
         self.body(self.target, folder)
 
 
-@dataclass(slots=True)
-class QuietContext:
-    """A step's context for tests: a scratch folder, a seed, and nobody who listens."""
-
-    scratch: Path
-    seed: int = 0
-
-    def progress(self, fraction: float, note: str = "") -> None:
-        """Accepts a fraction from 0 to 1."""
-        assert 0.0 <= fraction <= 1.0
-
-
 def discovered() -> tuple[str, ...]:
     """Returns the names of all targets, built-in and third-party."""
     return registry.names("targets")
@@ -101,69 +110,6 @@ def checks(target: str) -> tuple[Check, ...]:
 
 def _bound(body: Callable[[str, Case, Path], None], case: Case) -> Callable[[str, Path], None]:
     return lambda target, folder: body(target, case, folder)
-
-
-def compiled(target: str, proto: onnx.ModelProto, folder: Path, **fields: Any) -> Path:
-    """Compiles `proto` for `target` and returns the artifact folder.
-
-    Args:
-        target: Its name.
-        proto: The model.
-        folder: Empty; the hub model, scratch and artifact go below it.
-        fields: The target's configuration.
-    """
-    model, out = folder / "model", folder / "artifact"
-    model.mkdir(parents=True)
-    out.mkdir()
-    onnx.save(proto, model / "model.onnx")
-    make(target, **fields).run({"model": model}, out, QuietContext(folder / "scratch"))
-    return out
-
-
-def make(target: str, **fields: Any) -> Target:
-    """Builds the target called `target`."""
-    return cast(Target, registry.load("targets", target)(**fields))
-
-
-def feed_for(proto: onnx.ModelProto, *, batch: int = 1, seed: int = 0) -> Feed:
-    """Returns random inputs: batch axes of `batch`, other dynamic axes of 5."""
-    rng = np.random.default_rng(seed)
-    return {spec.name: _values(spec.dtype, _sizes(spec.shape, batch), rng) for spec in _specs(proto)[0]}
-
-
-def _specs(proto: onnx.ModelProto) -> Any:
-    return tensor_specs(ir.from_proto(proto))
-
-
-def _sizes(shape: tuple[int | str, ...], batch: int) -> tuple[int, ...]:
-    return tuple(axis if isinstance(axis, int) else batch if axis == "batch" else 5 for axis in shape)
-
-
-def _values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
-    if np.dtype(dtype).kind == "f":
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 20, shape).astype(dtype)
-
-
-def reference(proto: onnx.ModelProto, feed: Feed) -> list[NDArray[Any]]:
-    """Runs `proto` in ONNX's reference evaluator."""
-    from onnx.reference import ReferenceEvaluator
-
-    return [np.asarray(value) for value in ReferenceEvaluator(proto).run(None, dict(feed))]
-
-
-@contextmanager
-def expecting(error: type[EdgewrightError], *words: str) -> Iterator[None]:
-    """Requires `error`, with a hint and with every word in its message or hint."""
-    raised: EdgewrightError | None = None
-    try:
-        yield
-    except error as found:
-        raised = found
-    assert raised is not None, f"expected {error.__name__}, nothing was raised"
-    assert raised.hint, f"{error.__name__} without a hint: {raised.message}"
-    missing = [word for word in words if word not in str(raised)]
-    assert not missing, f"{missing} not named in: {raised}"
 
 
 def check_parity(target: str, case: Case, folder: Path) -> None:
@@ -195,7 +141,7 @@ def check_description(target: str, case: Case, folder: Path) -> None:
     assert artifact.runtime == make(target).runtime
     assert version(runtime.distribution).startswith(artifact.runtime_version.split("+")[0])
     assert artifact.runtime_range
-    assert (artifact.inputs, artifact.outputs) == _specs(proto)
+    assert (artifact.inputs, artifact.outputs) == specs(proto)
     assert artifact.precision
     written = {str(path.relative_to(folder / "artifact")) for path in (folder / "artifact").rglob("*")}
     assert written == {*artifact.files, "artifact.json"}, "files that ship are not all listed"
@@ -267,26 +213,11 @@ def check_missing_toolchain(target: str, folder: Path) -> None:
     if runtime.distribution == "edgewright":
         return
     path = compiled(target, quantized_conv(), folder / "present")
-    with _without(runtime.distribution):
+    with without(runtime.distribution):
         with expecting(ToolchainMissing, f"edgewright[{make(target).extra}]"), open_runner(path):
             pass
         with expecting(ToolchainMissing, f"edgewright[{make(target).extra}]"):
             compiled(target, quantized_conv(), folder / "absent")
-
-
-@contextmanager
-def _without(distribution: str) -> Iterator[None]:
-    modules = [name for name, owners in packages_distributions().items() if distribution in owners]
-    saved = {name: sys.modules.get(name) for name in modules}
-    try:
-        for name in modules:
-            sys.modules[name] = None  # type: ignore[assignment]
-        yield
-    finally:
-        for name, module in saved.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
 
 
 def check_imports_are_lazy(target: str, folder: Path) -> None:
