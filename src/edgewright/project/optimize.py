@@ -87,9 +87,9 @@ def optimize(project: Project, *, cache: Cache | None = None, progress: bool = F
 
 def show(outcome: Outcome) -> None:
     """Prints the tables and where everything is."""
-    from edgewright.report.tables import print_study
+    from edgewright.report.terminal import show_study
 
-    print_study(outcome.study)
+    show_study(outcome.study)
     print(f"report: {outcome.folder / 'report.html'}")
     for target, bundle in outcome.bundles.items():
         print(f"bundle for {target}: {bundle}")
@@ -153,10 +153,11 @@ def _release() -> str:
 def _report(study: Study, cache: Cache, folder: Path) -> None:
     from edgewright.data import open_data
     from edgewright.report import write_report
-    from edgewright.report.evidence import StoredEvidence
+    from edgewright.report.evidence import StoredEvidence, sound_rate
 
     data = open_data(folder / _WORK / "data.json")
-    write_report(study, StoredEvidence(lambda digest: _stored(cache, digest), data.dataset), folder)
+    rate = sound_rate(data.spec.preprocess)
+    write_report(study, StoredEvidence(lambda digest: _stored(cache, digest), data.dataset, rate), folder)
 
 
 def _pack(study: Study, cache: Cache, folder: Path) -> dict[str, Path]:
