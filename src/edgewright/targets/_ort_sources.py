@@ -44,7 +44,8 @@ def _matches(nodes: Mapping[str, ir.Node], kernels: Iterable[Kernel]) -> dict[st
     producer = {value.name or "": name for name, node in nodes.items() for value in node.outputs}
     owner: dict[str, str] = {}
     for kernel in kernels:
-        for name in (kernel.name, _SUFFIX.sub("", kernel.name)):
+        plain = _SUFFIX.sub("", kernel.name)
+        for name in (kernel.name, plain, plain.removeprefix("InsertedPrecisionFreeCast_")):
             found = name if name in nodes else producer.get(name)
             if found is not None:
                 owner.setdefault(found, kernel.name)

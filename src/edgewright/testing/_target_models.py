@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 19
@@ -49,7 +49,7 @@ class Builder:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=name, **attributes))
         return output
 
-    def constant(self, name: str, value: NDArray[Any]) -> str:
+    def constant(self, name: str, value: ArrayLike) -> str:
         """Adds an initialiser and returns its name."""
         self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
         return name
@@ -78,8 +78,8 @@ class Builder:
 
     def model(self, inputs: Sequence[Value], outputs: Sequence[Value], domains: Mapping[str, int]) -> onnx.ModelProto:
         """Returns the model; `domains` are those besides ONNX's own."""
-        infos = [[helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs)]
-        graph = helper.make_graph(self.nodes, "case", *infos, self.initializers)
+        takes, gives = ([helper.make_tensor_value_info(*value) for value in each] for each in (inputs, outputs))
+        graph = helper.make_graph(self.nodes, "case", takes, gives, self.initializers)
         opsets = [helper.make_opsetid(domain, version) for domain, version in {"": OPSET, **domains}.items()]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
