@@ -116,3 +116,12 @@ def test_percentile_ranges_are_narrower_and_bad_names_are_refused(graph: ir.Grap
         describe(placement, INPUTS_ONLY, seen(graph), "entropy")
     with pytest.raises(ConfigError, match="no statistics"):
         describe(placement, INPUTS_ONLY, Statistics(1))
+
+
+def test_weights_that_multiply_a_model_input_may_take_fewer_bits(graph: ir.Graph) -> None:
+    scheme = dataclasses.replace(INPUTS_ONLY, weight_bits=8, input_weight_bits=7)
+    first, *others = [n.inputs[1] for n in graph if n.op_type == "Conv"]
+    plan = {t.tensor: t.reason for t in describe(decide(graph, scheme), scheme, seen(graph)).tensors}
+    assert first is not None
+    assert "7 bits" in plan[first.name or ""]
+    assert all("8 bits" in plan[v.name or ""] for v in others if v is not None)

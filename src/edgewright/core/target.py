@@ -57,6 +57,7 @@ class Scheme:
     fused: tuple[str, ...] = ("Relu", "Clip")
     keep_float: tuple[str, ...] = ()
     requantize_shared: bool = True
+    input_weight_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def describe(
     scheme: Scheme,
     statistics: Statistics,
     ranges: str = "minmax",
-    percent: float = 99.99,
+    percent: float = 99.999,
 ) -> Plan:
     """Computes the plan; a pure function of its arguments.
 
@@ -129,12 +129,13 @@ def _weights(node: ir.Node, scheme: Scheme, scales: Mapping[str, float]) -> list
     assert data is not None
     weights = value.const_value.numpy()
     axis = weight_axis(node, weights) if scheme.weight_per_channel else None
-    grid = weight_grid(scheme.weight, scheme.weight_bits, scheme.weight_symmetric)
+    bits = scheme.input_weight_bits if scheme.input_weight_bits and data.is_graph_input() else scheme.weight_bits
+    grid = weight_grid(scheme.weight, bits, scheme.weight_symmetric)
     scale, zero = parameters(*channel_range(weights, axis), grid, scheme.weight_symmetric)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     numbers = None if bias is None or bias.const_value is None else bias.const_value.numpy()
     quantised_bias = scheme.bias == "int32" and numbers is not None and numbers.ndim == 1 and data.name in scales
-    reason = f"extremes per {'channel' if axis is not None else 'tensor'}, {scheme.weight_bits} bits"
+    reason = f"extremes per {'channel' if axis is not None else 'tensor'}, {bits} bits"
     if quantised_bias and numbers is not None:
         widened = np.maximum(scale, _least_scale(numbers, scales[data.name or ""], scale.ndim)).astype(np.float32)
         reason += ", widened so that the bias fits into int32" if np.any(widened > scale) else ""

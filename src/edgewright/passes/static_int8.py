@@ -45,7 +45,7 @@ class StaticInt8:
 
     scheme: Scheme
     ranges: str = "minmax"
-    percent: float = 99.99
+    percent: float = 99.999
     keep_float: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
 
