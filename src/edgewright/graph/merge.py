@@ -48,19 +48,20 @@ def merge(first: ir.Model, second: ir.Model, connect: Mapping[str, str], prefix:
     a, b = (tidy(raise_opset(model, level))[0] for model in (first, second))
     _check_connections(a, b, connect)
     wires = [(_named(a.graph.outputs, source), _named(b.graph.inputs, sink)) for source, sink in connect.items()]
-    ends = {v: v.name or "" for v in [*b.graph.inputs, *b.graph.outputs]}
+    ends = [(v.name or "", v) for v in [*b.graph.inputs, *b.graph.outputs]]
     _rename_clashes(a.graph, b.graph, prefix)
-    names = {old: value.name or "" for value, old in ends.items()}
+    wired = {sink: source for source, sink in wires}
+    names = {old: wired.get(value, value).name or "" for old, value in ends}
     joined_inputs = {sink for _, sink in wires}
     inputs = [*a.graph.inputs, *(v for v in b.graph.inputs if v not in joined_inputs)]
     outputs = [*(v for v in a.graph.outputs if v.name not in connect), *b.graph.outputs]
-    for source, sink in wires:
-        outputs = [source if value is sink else value for value in outputs]
-        sink.replace_all_uses_with(source)
-    return Merged(_assembled(a, b, inputs, outputs), names)
+    outputs = [wired.get(value, value) for value in outputs]
+    return Merged(_assembled(a, b, inputs, outputs, wired), names)
 
 
-def _assembled(a: ir.Model, b: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Model:
+def _assembled(
+    a: ir.Model, b: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value], wired: Mapping[ir.Value, ir.Value]
+) -> ir.Model:
     initializers = [*a.graph.initializers.values(), *b.graph.initializers.values()]
     nodes = [*a.graph, *b.graph]
     for graph in (a.graph, b.graph):
@@ -68,6 +69,8 @@ def _assembled(a: ir.Model, b: ir.Model, inputs: list[ir.Value], outputs: list[i
         graph.initializers.clear()
         graph.inputs.clear()
         graph.outputs.clear()
+    for sink, source in wired.items():
+        sink.replace_all_uses_with(source)
     imports = {**a.opset_imports, **b.opset_imports}
     imports = {d: max(a.opset_imports.get(d, 0), b.opset_imports.get(d, 0)) for d in imports}
     graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=imports, name="merged")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from edgewright.sources._verify import Evaluate
 
 
+_FIXED_AXIS = "write its size instead of a name in [[model.inputs]], or make forward() work for any size"
+
+
 @dataclass(frozen=True, slots=True)
 class TorchSource:
     """Exports the module that `factory` builds, in evaluation mode, with batch norm left unfolded.
@@ -163,6 +166,11 @@ def _with_declared_axes(model: onnx_ir.Model, specs: tuple[TensorSpec, ...]) -> 
             hint="declare exactly the tensors that forward() uses",
         )
     for value, spec in zip(model.graph.inputs, specs, strict=True):
+        for declared, exported in zip(spec.shape, value.shape or (), strict=True):
+            if isinstance(declared, str) and isinstance(exported, int):
+                raise StepFailed(
+                    f'forward() fixes axis "{declared}" of input "{spec.name}" to {exported}', hint=_FIXED_AXIS
+                )
         value.shape = ir.Shape(spec.shape)
     return model
 
@@ -212,7 +220,7 @@ def _cause(error: BaseException) -> str:
 
 def _hint(error: BaseException) -> str:
     if "constraint" in _cause(error).lower() or "dynamic" in _cause(error).lower():
-        return "forward() fixes an axis that is declared dynamic: write its size instead of a name in [[model.inputs]]"
+        return _FIXED_AXIS
     return "forward() must be exportable: no data-dependent Python branches; see torch.export's documentation"
 
 

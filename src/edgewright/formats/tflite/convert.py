@@ -9,7 +9,7 @@ from edgewright.formats.tflite import pointwise, shaping, spatial
 from edgewright.formats.tflite.emitter import Emitter
 from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator, TfliteTensor
 
-OPSET = 17
+OPSET = 18
 RULES = {**spatial.RULES, **pointwise.RULES, **shaping.RULES}
 _INTEGERS = ("int8", "uint8", "int16")
 

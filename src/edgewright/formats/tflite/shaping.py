@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -110,13 +109,9 @@ def reduction(kind: str) -> Rule:
         from_first = e.has_first(op.inputs[0]) and (keep or axes == [1, 2])
         onto = sorted(_axis(a, rank, first=from_first) for a in axes)
         first = from_first and keep
-        inputs = [_value(e, op.inputs[0], first=from_first)]
-        attributes: dict[str, Any] = {"keepdims": int(keep)}
-        if kind == "ReduceSum":  # its axes moved from attribute to input in opset 13
-            inputs.append(_ints(e, onto, _name(e, op, first=first)))
-        else:
-            attributes["axes"] = onto
-        e.store(op.outputs[0], e.node(kind, inputs, _name(e, op, first=first), **attributes), first=first)
+        name = _name(e, op, first=first)
+        inputs = [_value(e, op.inputs[0], first=from_first), _ints(e, onto, name)]
+        e.store(op.outputs[0], e.node(kind, inputs, name, keepdims=int(keep)), first=first)
 
     return rule
 
@@ -148,9 +143,9 @@ def split(e: Emitter, op: TfliteOperator) -> None:
     rank, first = len(e.tensor(op.inputs[1]).shape), e.has_first(op.inputs[1])
     axis = _axis(int(e.need_array(op.inputs[0]).reshape(-1)[0]), rank, first=first)
     names = [f"{e.tensor(n).name}_nchw" if first else e.tensor(n).name for n in op.outputs]
-    for number, value in zip(
-        op.outputs, e.node_of_many("Split", [_value(e, op.inputs[1], first=first)], names, axis=axis), strict=True
-    ):
+    source = _value(e, op.inputs[1], first=first)
+    parts = e.node_of_many("Split", [source], names, axis=axis, num_outputs=len(names))
+    for number, value in zip(op.outputs, parts, strict=True):
         e.store(number, value, first=first)
 
 

@@ -72,7 +72,7 @@ def resize(mode: str) -> Rule:
     def rule(e: Emitter, op: TfliteOperator) -> None:
         name, source = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[0]).shape
         height, width = (int(n) for n in e.need_array(op.inputs[1]))
-        scales = np.asarray([1, 1, height / source[1], width / source[2]], np.float32)
+        scales = np.asarray([1, 1, _scale(source[1], height), _scale(source[2], width)], np.float32)
         how = "align_corners" if op.options["align_corners"] else "asymmetric"
         how = "half_pixel" if op.options["half_pixel"] else how
         nearest = "floor" if how == "asymmetric" else "round_prefer_ceil"
@@ -93,6 +93,12 @@ def depth_to_space(kind: str) -> Rule:
         e.store(op.outputs[0], value, first=True)
 
     return rule
+
+
+def _scale(before: int, after: int) -> np.float32:
+    """Returns the float32 with floor(before x scale) = after; sizes instead of scales would fix the batch."""
+    scale = np.float32(after / before)
+    return scale if float(scale) * before >= after else np.nextafter(scale, np.float32(np.inf))
 
 
 def _convolution(e: Emitter, op: TfliteOperator, weights: Any, groups: int) -> None:

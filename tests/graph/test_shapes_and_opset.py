@@ -1,0 +1,93 @@
+"""Shape inference, binding of axes, raised opsets, tidied imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from edgewright.errors import SourceError
+from edgewright.graph.check import check_file
+from edgewright.graph.load import load, save, tensor_specs
+from edgewright.graph.opset import QDQ_OPSET, opset, raise_opset, require_opset
+from edgewright.graph.shapes import bind_axes, infer_shapes, static_shape
+from edgewright.graph.tidy import tidy
+
+
+def run(path: Path) -> np.ndarray:
+    x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+def test_stale_shapes_are_forgotten(conv_proto: onnx.ModelProto) -> None:
+    conv_proto.graph.value_info.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, [9, 9, 9, 9]))
+    model = infer_shapes(ir.from_proto(conv_proto))
+    conv = next(node for node in model.graph if node.op_type == "Conv")
+    assert conv.outputs[0].shape is not None
+    assert list(conv.outputs[0].shape)[1:] == [4, 4, 4]
+
+
+def test_axes_are_bound_and_followed(conv_file: Path) -> None:
+    model = load(conv_file)
+    bound = bind_axes(model, {"batch": 6})
+    assert next(static_shape(node.outputs[0]) for node in bound.graph) == (6, 4, 4, 4)
+    assert tensor_specs(bound)[1][0].shape == (6, 5)
+    assert tensor_specs(model)[0][0].shape == ("batch", 3, 8, 8)
+
+
+@pytest.mark.parametrize("level", [13, QDQ_OPSET, 21])
+def test_raising_the_opset_changes_nothing_else(level: int, conv_file: Path, tmp_path: Path) -> None:
+    model = load(conv_file)
+    raised = raise_opset(model, level)
+    assert opset(raised) == level
+    assert tensor_specs(raised) == tensor_specs(model)
+    path = save(raised, tmp_path / "raised")
+    check_file(path)
+    np.testing.assert_allclose(run(path), run(conv_file), rtol=0, atol=0)
+
+
+def test_a_new_enough_model_is_left_alone(conv_file: Path) -> None:
+    model = load(conv_file)
+    assert raise_opset(model, 11) is model
+
+
+def test_an_old_opset_is_refused_with_the_fix(conv_proto: onnx.ModelProto) -> None:
+    conv_proto.opset_import[0].version = 9
+    with pytest.raises(SourceError, match="opset 9") as caught:
+        require_opset(ir.from_proto(conv_proto))
+    assert "opset 17" in caught.value.hint
+
+
+def test_tidy_fixes_initialisers_names_and_axes(conv_proto: onnx.ModelProto, tmp_path: Path) -> None:
+    for tensor in conv_proto.graph.initializer:
+        conv_proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, 1, list(tensor.dims)))
+    conv_proto.graph.input[0].type.tensor_type.shape.dim[0].ClearField("dim_param")
+    model, notes = tidy(ir.from_proto(conv_proto))
+    assert any("4 initialisers" in note for note in notes)
+    assert [value.name for value in model.graph.inputs] == ["x"]
+    assert tensor_specs(model)[0][0].shape[0] == "batch"
+    names = [node.name for node in model.graph]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    check_file(save(model, tmp_path))
+
+
+def test_an_invalid_graph_is_refused_by_name(conv_proto: onnx.ModelProto, tmp_path: Path) -> None:
+    conv_proto.graph.node[1].input[0] = "nowhere"
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(conv_proto.SerializeToString())
+    with pytest.raises(SourceError, match="nowhere"):
+        check_file(path)
+
+
+def test_contradicting_shapes_are_refused(conv_proto: onnx.ModelProto, tmp_path: Path) -> None:
+    conv_proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(conv_proto.SerializeToString())
+    with pytest.raises(SourceError, match=r"bad\.onnx"):
+        check_file(path)

@@ -1,0 +1,52 @@
+"""Source `tflite` on the real keyword spotter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ai_edge_litert.interpreter")
+
+from edgewright.errors import Corrupt, SourceError
+from edgewright.graph.load import load
+from edgewright.sources._verify import onnxruntime_evaluator
+from edgewright.sources.tflite import TfliteSource
+
+Run = Callable[..., tuple[Path, dict[str, Any]]]
+
+
+@pytest.mark.bench
+def test_keyword_spotting_keeps_its_accuracy(bench: Path, run_source: Run) -> None:
+    out, record = run_source(TfliteSource(), model=bench / "kws" / "kws01_ref_model_float32.tflite")
+    assert "dequantised weights in LiteRT" in record["compared_with"]
+    assert record["snr_db"] > 110
+    assert record["largest_difference"] < 1e-6
+    ops = [node.op_type for node in load(out).graph]
+    assert ops.count("Transpose") == 1
+    clips = np.load(bench / "kws" / "kws01_mfcc_int8.npz")
+    features, labels = _features(clips)
+    (scores,) = onnxruntime_evaluator(out / "model.onnx")({"input_1": features}).values()
+    assert float(np.mean(scores.argmax(1) == labels)) == pytest.approx(0.901, abs=0.0005)
+
+
+def _features(clips: Any) -> tuple[Any, Any]:
+    arrays = {name: clips[name] for name in clips.files}
+    features = next(value for value in arrays.values() if value.ndim > 1)
+    labels = next(value for value in arrays.values() if value.ndim == 1 and value.dtype.kind in "iu")
+    return ((features.astype(np.float32) - 83) * 0.5847029089927673).reshape(-1, 49, 10, 1), labels
+
+
+@pytest.mark.bench
+def test_a_fully_quantised_file_is_refused(bench: Path, run_source: Run) -> None:
+    with pytest.raises(SourceError, match="fully quantised"):
+        run_source(TfliteSource(), model=bench / "kws" / "kws01_ref_model_int8.tflite")
+
+
+def test_a_truncated_file_is_corrupt(tmp_path: Path, run_source: Run) -> None:
+    (tmp_path / "cut.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3\x00\x00")
+    with pytest.raises(Corrupt, match=r"cut\.tflite"):
+        run_source(TfliteSource(), model=tmp_path / "cut.tflite")
