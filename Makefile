@@ -40,7 +40,7 @@ demo: $(VENV)/.runtime ## Train a small network on digits, optimise it, run it o
 	$(BIN)/python $(DEMO)/train.py
 	$(BIN)/edgewright optimize $(DEMO)/edgewright.toml
 	@for bundle in $(DEMO)/edgewright-out/*.ewb; do \
-	  echo; echo "== $$bundle on digits that nobody has seen"; \
+	  echo; echo "== $$bundle"; \
 	  $(BIN)/edgewright verify $$bundle && $(BIN)/python $(DEMO)/score.py $$bundle || exit 1; \
 	done
 	@echo; echo "The whole evidence: $(abspath $(DEMO))/edgewright-out/report.html"

@@ -28,7 +28,8 @@ FORBIDDEN = ("torch==", "nvidia-", "triton==", "http://", "https://", "file:")
 def compile_one(out: str, *arguments: str) -> None:
     """Runs pip-compile and refuses a lock that names an index or a framework that goes in first."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_") or k == "PIP_CERT"}
-    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, "--output-file", f"requirements/{out}", *arguments]
+    options = [*OPTIONS, "--output-file", f"requirements/{out}"]
+    command = [sys.executable, "-m", "piptools", "compile", *options, *arguments]
     subprocess.run(command, cwd=ROOT, check=True, env={**environment, "PIP_CONFIG_FILE": os.devnull})
     lines = (ROOT / "requirements" / out).read_text().splitlines()
     bad = [line for line in lines if line.startswith(FORBIDDEN)]

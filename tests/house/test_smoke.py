@@ -12,7 +12,8 @@ from edgewright.pipeline.preprocess import Preprocess
 
 
 def test_command_line_answers() -> None:
-    found = subprocess.run([sys.executable, "-m", "edgewright", "--help"], capture_output=True, text=True, check=True)
+    program = Path(sys.executable).with_name("edgewright")
+    found = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
     for verb in ("optimize", "inspect", "merge", "pack", "verify", "run", "targets", "cache"):
         assert verb in found.stdout
 
