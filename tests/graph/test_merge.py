@@ -48,7 +48,7 @@ def test_side_by_side_with_itself_prefixes_the_second(conv_file: Path, tmp_path:
     assert [spec.name for spec in report.inputs] == ["x", "b_x"]
     assert [spec.name for spec in report.outputs] == ["y", "b_y"]
     assert report.renamed == {"x": "b_x", "y": "b_y"}
-    assert report.path == tmp_path / "joined" / "model.onnx"
+    assert report.path == str(tmp_path / "joined" / "model.onnx")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,23 @@ def test_a_new_enough_model_is_left_alone(conv_file: Path) -> None:
     assert raise_opset(model, 11) is model
 
 
+def test_shapes_computed_in_the_graph_are_followed() -> None:
+    weights = [onnx.numpy_helper.from_array(np.asarray(v, np.int64), n) for n, v in (("zero", [0]), ("rest", [-1]))]
+    nodes = [
+        onnx.helper.make_node("Shape", ["x"], ["s"]),
+        onnx.helper.make_node("Gather", ["s", "zero"], ["b"]),
+        onnx.helper.make_node("Squeeze", ["b"], ["b0"]),
+        onnx.helper.make_node("Unsqueeze", ["b0", "zero"], ["b1"]),
+        onnx.helper.make_node("Concat", ["b1", "rest"], ["to"], axis=0),
+        onnx.helper.make_node("Reshape", ["x", "to"], ["r"]),
+        onnx.helper.make_node("Relu", ["r"], ["y"]),
+    ]
+    x, y = (onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["n", 3, 4]), ("y", ["n", 12])))
+    proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [x], [y], weights))
+    bound = bind_axes(ir.from_proto(proto), {"n": 5})
+    assert static_shape(bound.graph.outputs[0]) == (5, 12)
+
+
 def test_an_old_opset_is_refused_with_the_fix(conv_proto: onnx.ModelProto) -> None:
     conv_proto.opset_import[0].version = 9
     with pytest.raises(SourceError, match="opset 9") as caught:

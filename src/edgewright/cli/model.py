@@ -60,7 +60,7 @@ def merge(
 
     report = join_files(first, second, parse_connections(connect or []), out)
     if as_json:
-        typer.echo(json.dumps({**encode(report), "path": str(report.path)}, ensure_ascii=False))
+        typer.echo(json.dumps(encode(report), ensure_ascii=False))
         return
     typer.echo(f"wrote {report.path} (opset {report.opset})")
     for word, specs in (("input", report.inputs), ("output", report.outputs)):

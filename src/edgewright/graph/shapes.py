@@ -65,7 +65,23 @@ def bind_axes(model: ir.Model, sizes: Mapping[str, int], *, default: int = 1) ->
             dims = [d if isinstance(d, int) else sizes.get(d.value or "", default) for d in value.shape]
             value.shape = ir.Shape(dims)
     clear_shapes(bound, outputs=True)
-    return _inferred(bound, strict=False)
+    found = _inferred(bound, strict=False)
+    if any(static_shape(value) is None for node in found.graph for value in node.outputs):
+        _copy_folded_shapes(found)
+    return found
+
+
+def _copy_folded_shapes(model: ir.Model) -> None:
+    """Fills in shapes that exporters compute in the graph (Shape, Gather, Concat), by folding a copy of it."""
+    from onnxscript import optimizer
+
+    folded = model.clone()
+    optimizer.fold_constants(folded)
+    known = {value.name: value for node in _inferred(folded, strict=False).graph for value in node.outputs}
+    for node in model.graph:
+        for value in node.outputs:
+            if static_shape(value) is None and static_shape(known.get(value.name)) is not None:
+                value.shape, value.dtype = known[value.name].shape, known[value.name].dtype
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

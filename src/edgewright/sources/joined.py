@@ -31,7 +31,7 @@ class JoinReport:
         snr_db: Of the worst output; None when every element is equal.
     """
 
-    path: Path
+    path: str
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -90,7 +90,7 @@ def join_files(first: Path, second: Path, connect: Mapping[str, str], out: Path,
         difference = _compared(first, second, connect, merged.names, path, inputs, seed)
         written = _publish(path, out)
     renamed = {old: new for old, new in merged.names.items() if old != new and old not in connect.values()}
-    return JoinReport(written, opset.opset(model), inputs, outputs, renamed, *difference)
+    return JoinReport(str(written), opset.opset(model), inputs, outputs, renamed, *difference)
 
 
 def _compared(
