@@ -81,7 +81,7 @@ def _copy_folded_shapes(model: ir.Model) -> None:
     for node in model.graph:
         for value in node.outputs:
             if static_shape(value) is None and static_shape(known.get(value.name)) is not None:
-                value.shape, value.dtype = known[value.name].shape, known[value.name].dtype
+                value.type, value.shape = known[value.name].type, known[value.name].shape
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
