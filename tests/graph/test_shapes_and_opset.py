@@ -94,6 +94,25 @@ def test_tidy_fixes_initialisers_names_and_axes(conv_proto: onnx.ModelProto, tmp
     check_file(save(model, tmp_path))
 
 
+def test_constants_become_initialisers_and_outputs_stay(tmp_path: Path) -> None:
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["c"], value=onnx.numpy_helper.from_array(np.ones(4, np.float32))),
+        onnx.helper.make_node("Constant", [], ["k"], value_float=2.0),
+        onnx.helper.make_node("Mul", ["x", "c"], ["m"]),
+        onnx.helper.make_node("Add", ["m", "k"], ["y"]),
+    ]
+    ends = [onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["n", 4]), ("y", ["n", 4]), ("c", [4]))]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    model, _ = tidy(ir.from_proto(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])))
+    path = save(model, tmp_path)
+    check_file(path)
+    assert [spec.name for spec in tensor_specs(model)[1]] == ["y", "c"]
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    y, c = session.run(None, {"x": np.full((1, 4), 3, np.float32)})
+    assert y.tolist() == [[5.0] * 4]
+    assert c.tolist() == [1.0] * 4
+
+
 def test_an_invalid_graph_is_refused_by_name(conv_proto: onnx.ModelProto, tmp_path: Path) -> None:
     conv_proto.graph.node[1].input[0] = "nowhere"
     path = tmp_path / "bad.onnx"

@@ -210,5 +210,9 @@ def _node_cost(node: ir.Node, weights: Mapping[ir.Value, int]) -> NodeCost:
         node_macs(node),
         sum(weights.get(value, 0) for value in read),
         sum(tensor_bytes(value) for value in node.outputs),
-        tuple(f"{dtype_name(v.dtype)}{list(static_shape(v) or ('?',))}" for v in node.outputs),
+        tuple(f"{dtype_name(v.dtype)}{_shown(static_shape(v))}" for v in node.outputs),
     )
+
+
+def _shown(shape: _Shape | None) -> str:
+    return "[?]" if shape is None else str(list(shape))

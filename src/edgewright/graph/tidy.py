@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, NameFixPass
+from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass, NameFixPass
 
 from edgewright.graph import opset, shapes
 
@@ -11,8 +11,8 @@ from edgewright.graph import opset, shapes
 def tidy(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     """Gives an imported model the form that passes rely on.
 
-    Initialisers are no inputs, local functions are inlined, every node and every dynamic input axis has a name,
-    names of nodes and values are unique, shapes are inferred.
+    Initialisers are no inputs, constants are initialisers, local functions are inlined, every node and every dynamic
+    input axis has a name, names of nodes and values are unique, shapes are inferred.
 
     Args:
         model: Changed in place; use the returned one.
@@ -25,6 +25,7 @@ def tidy(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     """
     notes = (*_fix_initialisers(model), *_inline(model))
     _name_axes(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     NameFixPass()(model)
     model.ir_version = max(model.ir_version, opset.least_ir_version(model))
     return shapes.infer_shapes(model), notes
