@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+from pathlib import Path
 
 import typer
 
-from edgewright.errors import EdgewrightError
+from edgewright.errors import EdgewrightError, UsageError
 
 INTERRUPTED = 130
 
@@ -58,6 +60,24 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        explained = _explained(error)
+        if explained is None:
+            raise
+        _show(explained)
+        sys.exit(explained.exit_code)
+
+
+def _explained(error: OSError) -> EdgewrightError | None:
+    """Returns what a failed access to a named file means to the reader; None for what only a developer can read."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from edgewright.store.files import full_disk
+
+        return full_disk(Path(str(error.filename or Path.cwd())))
+    if error.filename is None:
+        return None
+    reason = error.strerror or type(error).__name__
+    return UsageError(f"{error.filename}: {reason}", hint="correct this path, or the permissions on it")
 
 
 def _show(error: EdgewrightError) -> None:

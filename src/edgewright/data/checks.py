@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from edgewright.core.data import Sample
 from edgewright.data.opened import Data, Split
 from edgewright.errors import DataError
+from edgewright.pipeline.preprocess import check_finite
 
 CONTENT_SAMPLES = 20_000
 """Splits up to this many samples are also compared by content."""
@@ -34,7 +36,7 @@ def check_data(data: Data, prepared: int = 8) -> tuple[str, ...]:
 
     Raises:
         DataError: Two splits share samples, by file and row, or (small splits) more than 5% by content; a label is
-            out of range; a sample does not fit the model.
+            out of range; a value is not finite; a sample does not fit the model.
     """
     splits = [data.dataset(name) for name in data.splits]
     _ = data.labels
@@ -75,11 +77,19 @@ def _shared_content(splits: list[Split]) -> tuple[str, ...]:
 def _fingerprints(split: Split) -> Iterator[tuple[bytes, str]]:
     left = CONTENT_BYTES
     for sample in split:
+        _refuse_not_finite(sample, split.name)
         content = content_bytes(sample.value)
         if content is None or left < 0:
             return
         left -= len(content)
         yield hashlib.blake2b(content, digest_size=16).digest(), sample.id
+
+
+def _refuse_not_finite(sample: Sample, split: str) -> None:
+    values = sample.value.values() if isinstance(sample.value, Mapping) else [sample.value]
+    for value in values:
+        if isinstance(value, np.ndarray):
+            check_finite(value, f"{split}, sample {sample.id}: the data", "repair or remove the sample")
 
 
 def content_bytes(value: Any) -> bytes | None:

@@ -39,7 +39,8 @@ def load(group: str, name: str) -> Any:
             return module.plugin
     if name in _entry_points(group):
         return _entry_points(group)[name].load()
-    raise unknown_key(name, names(group), group)
+    hint = unknown_key(name, names(group), group).hint
+    raise ConfigError(f'there is no "{name}" among the {group}', hint=hint.replace("known keys", "there are"))
 
 
 def make(group: str, spec: StepSpec) -> Step:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.core.data import Prepared, Sample
-from edgewright.core.decision import Decision
+from edgewright.core.decision import Classification, Decision, Detections
 from edgewright.core.target import Runner
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import DataError
+from edgewright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from edgewright.data import Data
@@ -61,11 +61,14 @@ def decide(
 
     Raises:
         DataError: The model does not take the samples, or an output has no batch axis.
+        ConfigError: The model decides for a class beyond the labels.
     """
-    size = run_size(runner.inputs, batch)
+    size, classes = run_size(runner.inputs, batch), len(data.labels)
     for samples, prepared, stacked in data.batches(split, size, limit):
         outputs = runner.run(filled(stacked, size if size != batch else len(samples)))
-        yield from _per_sample(data, samples, prepared, outputs, finite)
+        for sample, decision in _per_sample(data, samples, prepared, outputs, finite):
+            _refuse_class_without_label(decision, classes)
+            yield sample, decision
 
 
 def _per_sample(
@@ -80,6 +83,16 @@ def _per_sample(
         own = finite.clean(sample.id, {name: array[row] for name, array in outputs.items()})
         data.postprocess.reset()
         yield sample, data.postprocess(own, ready)
+
+
+def _refuse_class_without_label(decision: Decision, classes: int) -> None:
+    found = {Classification: "indices", Detections: "classes"}.get(type(decision))
+    highest = max(getattr(decision, found), default=-1) if found and classes else -1
+    if highest >= classes > 0:
+        raise ConfigError(
+            f"the model decides for class {highest}, and the project has {classes} labels (0..{classes - 1})",
+            hint="give labels one name per class of the model, in index order",
+        )
 
 
 def filled(stacked: Mapping[str, NDArray[Any]], size: int) -> dict[str, NDArray[Any]]:

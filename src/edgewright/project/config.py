@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.budget import Budget
-from edgewright.core.codec import decode
+from edgewright.core.codec import decode, unknown_key
 from edgewright.core.recipe import Recipe, StepSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError
+from edgewright.search.ladder import RUNGS
 from edgewright.search.request import OBJECTIVES, QualityConfig, SearchConfig
 
 if sys.version_info >= (3, 11):
@@ -146,6 +147,9 @@ def _check(file: ProjectFile, where: str) -> None:
         raise ConfigError(f"{where}: [quality] metrics is empty", hint='name at least one, e.g. ["top-1"]')
     if file.budget.latency_percentile not in (50, 90, 95, 99):
         raise ConfigError(f"{where}: latency_percentile {file.budget.latency_percentile}", hint="50, 90, 95 or 99")
+    for rung in file.search.ladder:
+        if rung not in RUNGS:
+            raise unknown_key(rung, RUNGS, f"{where} [search] ladder")
     for name, counts in (("threads", file.search.threads), ("batch", file.search.batch)):
         if not counts or min(counts) < 1:
             raise ConfigError(f"{where}: [search] {name} = {list(counts)}", hint="one or more numbers, 1 or larger")

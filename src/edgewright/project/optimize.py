@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def optimize(project: Project, *, cache: Cache | None = None, progress: bool = F
     """
     cache = cache or Cache.default()
     folder = project.output
-    with cache.shared(), _watching(progress) as observer:
+    with cache.shared(), _watching(progress) as observer, _nothing_unfinished(folder):
         request = ask(project, folder / _WORK)
         executor = Executor(cache, project.root, local_device(), seed=project.file.seed, progress=observer.progress)
         study = search(request, executor, observer=observer, save=_Saver(folder, executor))
@@ -93,6 +94,19 @@ def show(outcome: Outcome) -> None:
     print(f"report: {outcome.folder / 'report.html'}")
     for target, bundle in outcome.bundles.items():
         print(f"bundle for {target}: {bundle}")
+
+
+@contextlib.contextmanager
+def _nothing_unfinished(folder: Path) -> Iterator[None]:
+    """Takes back the output folder when there is an error before anything was found out."""
+    try:
+        yield
+    except Exception:
+        if not (folder / STUDY_FILE).exists():
+            shutil.rmtree(folder / _WORK, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager

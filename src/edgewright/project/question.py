@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgewright.core.codec import encode, encode_json
+from edgewright.core.data import SPLITS
 from edgewright.core.digest import digest_json
 from edgewright.core.recipe import StepSpec
 from edgewright.core.tensors import TensorSpec
-from edgewright.data import data_digest, data_spec, code_digest
+from edgewright.data import code_digest, data_digest, data_spec
 from edgewright.engine.execute import Input
 from edgewright.errors import ConfigError, SourceError
 from edgewright.project.config import ModelConfig, Project
@@ -29,6 +31,7 @@ def ask(project: Project, work: Path) -> Request:
         DataError: The data is missing.
     """
     file = project.file
+    _require_splits(file.data)
     source, model = _source(project)
     return Request(
         project=file.name,
@@ -44,6 +47,16 @@ def ask(project: Project, work: Path) -> Request:
         golden=file.output.golden,
         origin={"source": _shown(file.model.source)},
     )
+
+
+def _require_splits(data: Mapping[str, Any]) -> None:
+    """Every split is used by the end of a search: a missing one is told before anything is paid for."""
+    for split in SPLITS:
+        if not isinstance(data.get(split), Mapping):
+            tables = [name for name, value in data.items() if isinstance(value, Mapping) and name not in SPLITS]
+            near = difflib.get_close_matches(split, tables, n=1)
+            hint = f"rename [data.{near[0]}] to [data.{split}]" if near else f"add [data.{split}]"
+            raise ConfigError(f'[data]: there is no split "{split}"; {", ".join(SPLITS)} are needed', hint=hint)
 
 
 def kind_of(model: ModelConfig) -> str:

@@ -19,6 +19,10 @@ _DYNAMIC_SHARE = 0.2
 _DYNAMIC_OPS = frozenset({"MatMul", "Gemm", "LSTM", "GRU", "RNN", "Attention"})
 
 
+RUNGS = ("as-is", "float", "bf16", "fp16", "dynamic-int8", "static-int8")
+"""Names of the rungs, as `[search] ladder` takes them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known about the model before anything is tried.

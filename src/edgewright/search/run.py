@@ -53,6 +53,7 @@ class _Search:
 
     def run(self) -> Study:
         self._need_targets()
+        self._need_passes()
         self.observer.phase("import")
         given = {**self.request.model, "data": self.request.data(())}
         imported = self.executor.run("sources", self.request.source, given)
@@ -81,6 +82,12 @@ class _Search:
                 absent = ", ".join(toolchain.missing(extra))
                 message = f"target {spec.name} needs {absent}, not installed here"
                 raise ToolchainMissing(message, hint=f"{toolchain.install_line(extra)}, or remove the target")
+
+    def _need_passes(self) -> None:
+        """A recipe with an unknown pass or field is refused now, not when its turn comes."""
+        for recipe in self.request.recipes:
+            for spec in recipe.passes:
+                registry.make("passes", spec)
 
     def _audit(self, data: Input) -> Audit:
         self.observer.phase("data")
