@@ -40,6 +40,16 @@ def test_import_is_exact(opset: int, batch: Any, tmp_path: Path, run_source: Run
     assert "random inputs, seed 0" in record["compared_with"]
 
 
+def test_a_file_version_newer_than_runtimes_read_is_lowered(tmp_path: Path, run_source: Run) -> None:
+    path = save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], [], ["n", 4])
+    proto = onnx.load(path)
+    proto.ir_version = onnx.IR_VERSION
+    onnx.save(proto, path)
+    out, record = run_source(OnnxSource(samples=1), model=path)
+    assert load(out).ir_version == 10
+    assert any("file version was lowered" in note for note in record["notes"])
+
+
 def test_qdq_is_kept(tmp_path: Path, run_source: Run) -> None:
     weights = [
         numpy_helper.from_array(np.float32(0.1), "s"),

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgewright.errors import SourceError
 from edgewright.graph.load import tensor_specs
-from edgewright.graph.opset import least_ir_version, opset, raise_opset
+from edgewright.graph.opset import opset, raise_opset, settle_ir_version
 from edgewright.graph.shapes import infer_shapes
 from edgewright.graph.tidy import tidy
 
@@ -75,7 +75,7 @@ def _assembled(
     imports = {d: max(a.opset_imports.get(d, 0), b.opset_imports.get(d, 0)) for d in imports}
     graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=imports, name="merged")
     merged = ir.Model(graph, ir_version=max(a.ir_version, b.ir_version), producer_name="edgewright")
-    merged.ir_version = max(merged.ir_version, least_ir_version(merged))
+    settle_ir_version(merged)
     return infer_shapes(merged, strict=True)
 
 

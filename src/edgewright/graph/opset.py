@@ -14,6 +14,10 @@ QDQ_OPSET = 17
 """Per-channel QuantizeLinear came with 13; runtimes are tested from 17 on."""
 
 
+WIDELY_READ_IR = 10
+"""The newest ONNX file version that runtimes of the last two years read; newer ones differ in rare element types."""
+
+
 def opset(model: ir.Model) -> int:
     """Returns the version of the standard operator set; 0 when the model does not import it."""
     return max(model.opset_imports.get("", 0), model.opset_imports.get("ai.onnx", 0))
@@ -55,8 +59,19 @@ def raise_opset(model: ir.Model, least: int = QDQ_OPSET) -> ir.Model:
             f"raising opset {opset(model)} to {least} changed the inputs of the model",
             hint=f"export the model again with opset {least} or newer",
         )
-    raised.ir_version = max(raised.ir_version, least_ir_version(raised))
+    settle_ir_version(raised)
     return infer_shapes(raised)
+
+
+def settle_ir_version(model: ir.Model) -> bool:
+    """Gives `model`, in place, the file version its opsets need, and no newer one than runtimes read.
+
+    Returns:
+        True when the version was lowered.
+    """
+    before = model.ir_version
+    model.ir_version = max(least_ir_version(model), min(before, WIDELY_READ_IR))
+    return model.ir_version < before
 
 
 def least_ir_version(model: ir.Model) -> int:

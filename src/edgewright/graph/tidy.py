@@ -23,11 +23,10 @@ def tidy(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     Raises:
         SourceError: Shape inference found a contradiction.
     """
-    notes = (*_fix_initialisers(model), *_inline(model))
+    notes = (*_fix_initialisers(model), *_inline(model), *_settle(model))
     _name_axes(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     NameFixPass()(model)
-    model.ir_version = max(model.ir_version, opset.least_ir_version(model))
     return shapes.infer_shapes(model), notes
 
 
@@ -39,6 +38,13 @@ def _fix_initialisers(model: ir.Model) -> tuple[str, ...]:
     model.graph.inputs.clear()
     model.graph.inputs.extend(kept)
     return (f"{listed} initialisers were listed as inputs; they are fixed now",)
+
+
+def _settle(model: ir.Model) -> tuple[str, ...]:
+    before = model.ir_version
+    if not opset.settle_ir_version(model):
+        return ()
+    return (f"the ONNX file version was lowered from {before} to {model.ir_version}, which runtimes read",)
 
 
 def _inline(model: ir.Model) -> tuple[str, ...]:

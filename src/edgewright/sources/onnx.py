@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgewright.core.step import Context
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class OnnxSource:
         opset.require_opset(model)
         check.check_file(source)
         context.progress(0.2, "checked")
-        reference = _verify.onnxruntime_evaluator(source)
+        reference = _verify.onnxruntime_evaluator(_readable(source, model, context.scratch))
         model, notes = tidy.tidy(model)
         path = load.save(model, out)
         check.check_file(path)
@@ -66,6 +69,17 @@ class OnnxSource:
             notes,
         )
         _verify.write_record(record, out)
+
+
+def _readable(source: Path, model: onnx_ir.Model, scratch: Path) -> Path:
+    """Returns the file itself, or a copy in an older file version where only that keeps runtimes from reading it."""
+    from edgewright.graph import load, opset
+
+    if model.ir_version <= opset.WIDELY_READ_IR:
+        return source
+    copy = load.load(source)
+    opset.settle_ir_version(copy)
+    return load.save(copy, scratch / "readable")
 
 
 plugin = OnnxSource
