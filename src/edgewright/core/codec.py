@@ -32,7 +32,16 @@ def decode(kind: type[T], data: Any, where: str) -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}", hint="correct the value; the reference lists every key") from error
+        hint = "correct or add it; the reference lists every key"
+        raise ConfigError(f"{where}: {_reworded(str(error))}", hint=hint) from error
+
+
+def _reworded(problem: str) -> str:
+    """Turns "Expected `int`, got `str` - at `$.a.b`" into "a.b: expected int, got str"."""
+    text, _, path = problem.partition(" - at `$")
+    text = text.replace("Object missing required field", "missing key").replace("Expected", "expected")
+    path = path.rstrip("`").lstrip(".")
+    return (f"{path}: {text}" if path else text).replace("`", "")
 
 
 def decode_stored(kind: type[T], data: bytes) -> T:

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import Corrupt, OutOfSpace, SourceError
+from edgewright.errors import Corrupt, SourceError
 from edgewright.graph.confine import external_files
+from edgewright.store.files import full_disk
 
 MODEL_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
@@ -105,10 +106,8 @@ def save(model: ir.Model, folder: Path) -> Path:
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise OutOfSpace(
-                f"{target}: no space left for {weights} bytes of weights", hint="free some space"
-            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_disk(folder) from error
         raise
     return target
 
