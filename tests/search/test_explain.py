@@ -11,7 +11,8 @@ from edgewright.core.budget import Budget, Violation
 from edgewright.core.data import QualityFigure
 from edgewright.core.digest import digest_json
 from edgewright.core.measurement import Conditions, Device, Measurement, Quality, Ratio, Summary, Timing
-from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Recipe, Study
+from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Recipe, StepSpec, Study
+from edgewright.core.target import NodePlacement
 from edgewright.search.explain import annotate, violation_text
 
 DEVICE = Device("local", "x86_64", "some processor", 2, (), 1, "Linux")
@@ -163,3 +164,19 @@ def test_size_objective_speaks_of_size() -> None:
 )
 def test_violations_read_as_clauses_with_units(violation: Violation, text: str) -> None:
     assert violation_text(violation, share=True) == text
+
+
+def test_a_known_risk_of_the_scheme_is_named_only_when_quality_was_lost() -> None:
+    risky = Recipe("INT8", (StepSpec("static-int8", {"scheme": {"name": "x", "caution": "sums saturate here"}}),))
+    lost = replace(candidate("INT8", 1.5, 0.2, precision="int8"), recipe=risky)
+    fine = replace(candidate("INT8", 1.5, 0.61, precision="int8"), id="t/fine", recipe=risky)
+    found = study(candidate("float", 1.0, 0.612, precision="float32"), lost, fine)
+    assert found.candidates[1].why == "loses 41.2 points of mAP50 (limit 1.0); sums saturate here"
+    assert "saturate" not in found.candidates[2].why
+
+
+def test_time_spent_on_conversions_is_named() -> None:
+    nodes = (NodePlacement("q", "QuantizeLinear", "CPU", "conversion", share=0.3),)
+    slow = replace(candidate("INT8", 0.5, 0.612, precision="int8"), placement=nodes)
+    found = study(candidate("float", 1.0, 0.612, precision="float32"), slow)
+    assert found.candidates[1].why.endswith("; conversions between precisions take 30% of its time")

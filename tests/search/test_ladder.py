@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgewright.core.budget import Violation
 from edgewright.core.data import QualityFigure
 from edgewright.core.digest import Digest
 from edgewright.core.measurement import Conditions, Device, Measurement, Quality, Ratio, Summary, Timing
@@ -31,12 +32,12 @@ def came_of(rung, speedup: float) -> Candidate:
     return Candidate(rung.recipe.title, rung.target.name, rung.recipe, 1, 1, measurement=measured)
 
 
-def climb(facts: Facts, schemes, precisions, speed=lambda rung: 1.0):
+def climb(facts: Facts, schemes, precisions, speed=lambda rung: 1.0, violations=()):
     steps = ladder(TARGET, facts, schemes, precisions)
     rungs = [next(steps)]
     try:
         while True:
-            rungs.append(steps.send(came_of(rungs[-1], speed(rungs[-1]))))
+            rungs.append(steps.send(replace(came_of(rungs[-1], speed(rungs[-1])), violations=violations)))
     except StopIteration:
         return rungs
 
@@ -74,3 +75,9 @@ def test_a_model_with_quantisers_is_read_as_it_is():
     rungs = climb(replace(FACTS, quantized=True), (FAST,), {})
     assert tried(rungs) == ["as it is (already QDQ)", "float"]
     assert rungs[0].recipe.passes == ()
+
+
+def test_edges_stay_float_only_when_no_int8_met_the_budget():
+    titles = tried(climb(FACTS, (FAST,), {}, violations=(Violation("drop of m", 0.01, 0.2),)))
+    assert titles[-1] == "int8 fast percentile, first and last in float"
+    assert not any("first and last" in title for title in tried(climb(FACTS, (FAST,), {})))

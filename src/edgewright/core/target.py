@@ -40,6 +40,9 @@ class Scheme:
         keep_float: Nodes this runtime runs better in float: name patterns or `@first`, `@last`, `@depthwise`.
         requantize_shared: Put quantisers behind data movement too; False where the runtime moves integers on its own
             and would compute a second rounding.
+        input_weight_bits: Bits of weights that multiply the model's input, where they saturate first; 0 for
+            `weight_bits`.
+        caution: What may go wrong with it on this processor; empty where nothing is known to.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Scheme:
     keep_float: tuple[str, ...] = ()
     requantize_shared: bool = True
     input_weight_bits: int = 0
+    caution: str = ""
 
 
 @dataclass(frozen=True, slots=True)

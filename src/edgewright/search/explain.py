@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from edgewright.core.budget import Violation
@@ -157,7 +157,29 @@ def _broke(candidate: Candidate, field: _Field) -> str:
     share = _share(candidate)
     text = " and ".join(violation_text(v, share) for v in candidate.violations)
     moral = _brings_nothing(candidate, field)
-    return f"{text}, and {moral}" if moral else text
+    text = f"{text}, and {moral}" if moral else text
+    caution = _caution(candidate)
+    return f"{text}; {caution}" if caution and _lost_quality(candidate) else text
+
+
+def _lost_quality(candidate: Candidate) -> bool:
+    """True when a limit on quality is among those broken."""
+    return any(v.limit.startswith(("drop of", "share of")) or v.limit.endswith("floor") for v in candidate.violations)
+
+
+def _caution(candidate: Candidate) -> str:
+    """Returns what the scheme said might go wrong on this processor."""
+    schemes = [spec.config.get("scheme") for spec in candidate.recipe.passes]
+    return next((str(s["caution"]) for s in schemes if isinstance(s, Mapping) and s.get("caution")), "")
+
+
+def _conversions(candidate: Candidate) -> str:
+    """Says which share of the time goes into converting between precisions, where that is worth saying."""
+    share = sum(node.share or 0.0 for node in candidate.placement if node.precision == "conversion")
+    return f"; conversions between precisions take {share:.0%} of its time" if share >= _TELLING_SHARE else ""
+
+
+_TELLING_SHARE = 0.05
 
 
 def _brings_nothing(candidate: Candidate, field: _Field) -> str:
@@ -171,7 +193,8 @@ def _brings_nothing(candidate: Candidate, field: _Field) -> str:
         return ""
     figures = _against(mine.value, field.speeds[best.id].value)
     name = wording.precision(candidate.precision)
-    return f"is slower than {field.name(best)} ({figures}): {name} brings nothing on this processor"
+    told = _conversions(candidate)
+    return f"is slower than {field.name(best)} ({figures}): {name} brings nothing on this processor{told}"
 
 
 def _against(mine: float, theirs: float) -> str:

@@ -31,13 +31,11 @@ class Facts:
         quantized: It already carries QuantizeLinear and DequantizeLinear.
         refusals: Target -> why it will not take the model.
         time_share: Operator -> share of the original's measured run time.
-        heads: Node names to keep in float so that the detection head stays exact; may be empty.
     """
 
     quantized: bool
     refusals: Mapping[str, tuple[str, ...]]
     time_share: Mapping[str, float]
-    heads: tuple[str, ...] = ()
 
     def share(self, operators: frozenset[str] | tuple[str, ...]) -> float:
         """Returns the share of the run time that `operators` take together."""
@@ -62,18 +60,30 @@ class Rung:
 
 
 @dataclass(slots=True)
-class _Fastest:
-    """The scheme whose static INT8 artifact ran fastest so far."""
+class _Tried:
+    """The schemes tried so far, with what came of them."""
 
-    scheme: Scheme | None = None
-    speedup: float = 0.0
-    candidates: list[Candidate] = field(default_factory=list)
+    results: list[tuple[Scheme, Candidate]] = field(default_factory=list)
 
-    def saw(self, scheme: Scheme, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-        timing = candidate.measurement.timing if candidate.measurement else None
-        if timing is not None and timing.speedup.value > self.speedup:
-            self.scheme, self.speedup = scheme, timing.speedup.value
+    def fast(self) -> list[Scheme]:
+        """Returns the schemes whose ratio is near the best one's: another range method does not change speed."""
+        speeds = {scheme.name: _speed(candidate) for scheme, candidate in self.results}
+        best = max(speeds.values(), default=0.0)
+        found = {scheme.name: scheme for scheme, _ in self.results if speeds[scheme.name] > _NEAR_BEST * best}
+        return list(found.values())
+
+    def inside(self) -> bool:
+        """Returns whether any of them met the budget."""
+        return any(c.measurement is not None and not c.violations for _, c in self.results)
+
+
+_NEAR_BEST = 0.9
+_EDGES = ("@first", "@last")
+
+
+def _speed(candidate: Candidate) -> float:
+    timing = candidate.measurement.timing if candidate.measurement else None
+    return timing.speedup.value if timing else 0.0
 
 
 def ladder(
@@ -126,16 +136,17 @@ def _static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> Gene
     if refused:
         yield Rung("static-int8", static_recipe(schemes[0] if schemes else None, "minmax"), target, refused=refused)
         return
-    fastest = _Fastest()
+    tried = _Tried()
     for scheme in schemes:
         candidate = yield Rung("static-int8", static_recipe(scheme, "minmax"), target)
-        fastest.saw(scheme, candidate)
-    if fastest.scheme is None:
+        tried.results.append((scheme, candidate))
+    for scheme in tried.fast():
+        candidate = yield Rung("static-int8", static_recipe(scheme, "percentile"), target)
+        tried.results.append((scheme, candidate))
+    if tried.inside():
         return
-    yield Rung("static-int8", static_recipe(fastest.scheme, "percentile"), target)
-    if facts.heads:
-        for ranges in ("minmax", "percentile"):
-            yield Rung("static-int8", static_recipe(fastest.scheme, ranges, facts.heads), target)
+    for scheme in tried.fast():
+        yield Rung("static-int8", static_recipe(scheme, "percentile", _EDGES), target)
 
 
 def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> str:
@@ -157,7 +168,7 @@ def static_recipe(scheme: Scheme | None, ranges: str, keep_float: tuple[str, ...
         config["scheme"] = encode(scheme)
     if keep_float:
         config["keep_float"] = list(keep_float)
-        title += ", head in float"
+        title += ", first and last in float"
     return Recipe(title, (CLEAN_UP, StepSpec("static-int8", config)))
 
 

@@ -57,6 +57,7 @@ S8S8 = dataclasses.replace(U8S8, name="onnxruntime-s8s8", activation="int8")
 U8S7 = dataclasses.replace(U8S8, name="onnxruntime-u8s7", weight_bits=7)
 U8U8 = dataclasses.replace(U8S8, name="onnxruntime-u8u8", weight="uint8")
 ALL = (U8S8, S8S8, U8S7, U8U8)
+SATURATES = "without VNNI this processor adds products of 8-bit weights in 16 bits, which saturates"
 VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
@@ -76,4 +77,4 @@ def schemes_for(device: Device) -> tuple[Scheme, ...]:
         return (S8S8, U8S8)
     if VNNI.intersection(device.isa):
         return (U8S8, S8S8)
-    return (U8S7, U8S8, U8U8)
+    return (U8S7, dataclasses.replace(U8S8, caution=SATURATES), U8U8)
