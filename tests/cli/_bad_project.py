@@ -54,7 +54,14 @@ toml_case(
     r'no "static-int" among the passes',
     '"static-int8"',
 )
-toml_case("unknown_rung", "[search]", '[search]\nladder = ["flaot"]', r'unknown key "flaot"', '"float"')
+toml_case("unknown_rung", '"float"', '"flaot"', r'\[search\] ladder: unknown key "flaot"', '"float"')
+toml_case("no_threads", "[search]", "[search]\nthreads = [0]", r"threads = \[0\]", "1 or larger")
+toml_case("budget_nan", "0.02", "nan", r"quality_drop = nan can never be judged", "give a number")
+toml_case("budget_negative", "quality_drop = 0.02", "latency_ms = -1.0", r"latency_ms = -1", "0 or larger")
+toml_case("budget_in_points", "0.02", "1.0", r"quality_drop = 1 allows everything", "quality_drop = 0.01")
+toml_case("seed_negative", "schema = 1", "schema = 1\nseed = -1", r"seed = -1", "0 or larger")
+TWICE = '"onnxruntime"\n[[targets]]\nname = "onnxruntime"'
+toml_case("target_twice", '"onnxruntime"', TWICE, r'name "onnxruntime" is given twice', "of its own")
 toml_case("unknown_metric", '"top-1"', '"topp-1"', r'unknown metric "topp-1"', 'mean "top-1"')
 toml_case("unknown_reader", '"npz"', '"npzz"', r"npzz", '"npz"')
 toml_case(
@@ -279,7 +286,7 @@ def checkpoint_needs_pickle(scene: Any) -> None:
     scene.edit('source = "model.onnx"', table + 'shape = ["batch", 1, 8, 8]')
 
 
-@case(2, r"no module .nett.", "name", slow=True)
+@case(2, r"\[model\] source: there is no module 'nett'", "name", slow=True)
 def torch_factory_missing(scene: Any) -> None:
     scene.edit('source = "model.onnx"', 'source = "nett:make"')
 
@@ -305,7 +312,24 @@ def metric_function_missing(scene: Any) -> None:
     scene.edit('"top-1"', '"own:skore"')
 
 
-@case(2, r"no module 'owm'", "beside the project file")
+@case(2, r"metric own:score: importing own raised SyntaxError", "correct own")
+def metric_module_broken(scene: Any) -> None:
+    (scene.folder / "own.py").write_text("def score(decision, label:\n")
+    scene.edit('"top-1"', '"own:score"')
+
+
+@case(2, r"own:samples raised KeyError: 'calibration'", "correct the function")
+def data_function_raises(scene: Any) -> None:
+    (scene.folder / "own.py").write_text("def samples(split):\n    return {}[split]\n")
+    scene.edit('reader = "npz"\npath = "digits.npz"\nvalue = "x"\nlabel = "y"', 'reader = "function"')
+    text = scene.toml.read_text()
+    table = 'function = "own:samples"\nargs = {{ split = "{}" }}'
+    for split, rows in (("calibration", "0:120"), ("tune", "900:1200"), ("test", "1200:1500")):
+        text = text.replace(f'rows = "{rows}"', table.format(split))
+    scene.toml.write_text(text)
+
+
+@case(2, r"metric owm:score: there is no module 'owm'", "beside the project file")
 def metric_module_missing(scene: Any) -> None:
     scene.edit('"top-1"', '"owm:score"')
 

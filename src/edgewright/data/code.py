@@ -44,24 +44,25 @@ def load_function(reference: str, root: Path, where: str = "function") -> Callab
     return found  # type: ignore[no-any-return]
 
 
-def code_digest(reference: str, root: Path) -> Digest:
+def code_digest(reference: str, root: Path, where: str = "function") -> Digest:
     """Returns the digest of the code that `module:function` may run: its package, or the modules beside it.
 
     Args:
         reference: `module:function`.
         root: Folder of the project; its modules come first.
+        where: Named in errors.
 
     Raises:
         ConfigError: There is no such module.
     """
-    module_name, _ = _parts(reference, "function")
+    module_name, _ = _parts(reference, where)
     top = module_name.split(".")[0]
     if (root / top).is_dir():
         base, files = root / top, sorted((root / top).rglob("*.py"))
     elif (root / f"{top}.py").is_file():
         base, files = root, sorted(root.glob("*.py"))
     else:
-        base, files = _installed(top, root)
+        base, files = _installed(top, root, where)
     state = hashlib.sha256()
     for path in files:
         content = path.read_bytes()
@@ -70,10 +71,10 @@ def code_digest(reference: str, root: Path) -> Digest:
     return Digest("sha256:" + state.hexdigest())
 
 
-def _installed(top: str, root: Path) -> tuple[Path, list[Path]]:
+def _installed(top: str, root: Path, where: str) -> tuple[Path, list[Path]]:
     spec = importlib.util.find_spec(top)
     if spec is None:
-        message = f"function: there is no module {top!r}, neither in {root} nor installed"
+        message = f"{where}: there is no module {top!r}, neither in {root} nor installed"
         raise ConfigError(message, hint="correct the name, or put the file beside the project file")
     if spec.submodule_search_locations:
         base = Path(next(iter(spec.submodule_search_locations)))

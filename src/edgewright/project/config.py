@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.budget import Budget
-from edgewright.core.codec import decode, unknown_key
+from edgewright.core.codec import decode
 from edgewright.core.recipe import Recipe, StepSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError
-from edgewright.search.ladder import RUNGS
-from edgewright.search.request import OBJECTIVES, QualityConfig, SearchConfig
+from edgewright.project.checks import check_file
+from edgewright.search.request import QualityConfig, SearchConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-SCHEMA = 1
 FILE_NAME = "edgewright.toml"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -128,31 +127,9 @@ def load_project(path: Path) -> Project:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
     file = decode(ProjectFile, _filled_in(table, path.name), path.name)
-    _check(file, path.name)
+    check_file(file, path.name)
     root = path.parent.resolve()
     return Project(root, file, _labels(root, file.labels))
-
-
-def _check(file: ProjectFile, where: str) -> None:
-    if file.schema != SCHEMA:
-        hint = f"this release reads schema {SCHEMA}" + ("; install a newer one" if file.schema > SCHEMA else "")
-        raise ConfigError(f"{where}: schema {file.schema}", hint=hint)
-    if not file.targets:
-        raise ConfigError(f"{where}: no targets", hint='add [[targets]] with name = "onnxruntime"')
-    if file.search.objective not in OBJECTIVES:
-        raise ConfigError(f"{where}: objective {file.search.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
-    if file.search.stop not in ("auto", "met", "exhausted"):
-        raise ConfigError(f"{where}: stop {file.search.stop!r}", hint="one of auto, met, exhausted")
-    if not file.quality.metrics:
-        raise ConfigError(f"{where}: [quality] metrics is empty", hint='name at least one, e.g. ["top-1"]')
-    if file.budget.latency_percentile not in (50, 90, 95, 99):
-        raise ConfigError(f"{where}: latency_percentile {file.budget.latency_percentile}", hint="50, 90, 95 or 99")
-    for rung in file.search.ladder:
-        if rung not in RUNGS:
-            raise unknown_key(rung, RUNGS, f"{where} [search] ladder")
-    for name, counts in (("threads", file.search.threads), ("batch", file.search.batch)):
-        if not counts or min(counts) < 1:
-            raise ConfigError(f"{where}: [search] {name} = {list(counts)}", hint="one or more numbers, 1 or larger")
 
 
 def _step_spec(table: Mapping[str, Any], where: str) -> StepSpec:

@@ -82,7 +82,7 @@ def _source(project: Project) -> tuple[StepSpec, dict[str, Input]]:
     if model.checkpoint is not None:
         inputs["checkpoint"] = _file_input(project.root / model.checkpoint, "[model] checkpoint")
     if kind == "torch":
-        inputs["code"] = Input(project.root, code_digest(model.source, project.root))
+        inputs["code"] = Input(project.root, code_digest(model.source, project.root, "[model] source"))
         return StepSpec(kind, {"factory": model.source, "inputs": encode(model.inputs)}), inputs
     inputs["model"] = _file_input(project.root / model.source, "[model] source")
     return StepSpec(kind), inputs
@@ -121,7 +121,7 @@ def _metric_code(project: Project) -> Input | None:
     own = [name for name in project.file.quality.metrics if ":" in name]
     if not own:
         return None
-    return Input(project.root, digest_json({name: code_digest(name, project.root) for name in own}))
+    return Input(project.root, digest_json({name: code_digest(name, project.root, f"metric {name}") for name in own}))
 
 
 def _shown(source: str) -> str:
