@@ -62,7 +62,24 @@ class OutputConfig:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFile:
-    """The file as written; see the reference for every key."""
+    """The file as written.
+
+    Attributes:
+        schema: Version of this layout: 1.
+        name: Of the project; bundles are called after it.
+        model: The trained model.
+        targets: `[[targets]]`: what to optimise for, each with its `name` and its own keys.
+        data: `[data]`: where samples come from.
+        labels: Class names in index order, or the path of a file with one per line (or a JSON list).
+        seed: Given to every step.
+        preprocess: `[[preprocess]]`: from a raw sample to the model's inputs.
+        postprocess: `[[postprocess]]`: from the model's outputs to a decision.
+        quality: How good is measured.
+        budget: The limits.
+        search: What is tried and for how long.
+        recipes: `[[recipes]]`: sequences of passes of one's own.
+        output: Where results go.
+    """
 
     schema: int
     name: str
