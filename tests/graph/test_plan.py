@@ -15,8 +15,8 @@ from edgewright.graph.opset import raise_opset
 from edgewright.graph.placement import decide
 from edgewright.graph.plan import describe
 from edgewright.graph.shapes import infer_shapes
+from edgewright.graph.simplify import simplify
 from edgewright.graph.statistics import Statistics, TensorStatistics, activations
-from edgewright.passes.clean_up import simplify
 from edgewright.testing._pass_models import CASES
 from edgewright.testing.passes import SCHEME
 

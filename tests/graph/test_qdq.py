@@ -14,9 +14,9 @@ from edgewright.graph.opset import raise_opset
 from edgewright.graph.placement import decide
 from edgewright.graph.plan import describe
 from edgewright.graph.qdq import apply, fold_stored_weights, is_quantised, read_plan
+from edgewright.graph.simplify import simplify
 from edgewright.graph.statistics import gather_ranges, with_ranges
 from edgewright.passes._infer import open_infer
-from edgewright.passes.clean_up import simplify
 from edgewright.testing._pass_models import CASES
 from edgewright.testing.passes import SCHEME
 

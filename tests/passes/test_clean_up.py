@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.graph.opset import opset, raise_opset
+from edgewright.graph.simplify import simplify
 from edgewright.passes._infer import open_infer
-from edgewright.passes.clean_up import simplify
 from edgewright.testing._pass_models import CASES
 
 

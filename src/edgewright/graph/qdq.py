@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgewright.core.target import Plan, TensorPlan
 from edgewright.errors import ConfigError
 from edgewright.graph.affine import Grid, dequantise, quantise, weight_grid
+from edgewright.graph.names import name_nodes
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _DTYPES = {"int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8, "int32": ir.DataType.INT32}
@@ -53,8 +54,14 @@ def read_plan(graph: ir.Graph) -> Plan:
     return Plan("as given", tuple(tensors.values()))
 
 
+def prepare(model: ir.Model) -> None:
+    """Names every node and turns weights stored as integers back into float32, in place: for quantising anew."""
+    name_nodes(model.graph)
+    fold_stored_weights(model.graph)
+
+
 def fold_stored_weights(graph: ir.Graph) -> int:
-    """Replaces constants behind a DequantizeLinear by float32 constants, in place: for quantising anew.
+    """Replaces constants behind a DequantizeLinear by float32 constants, in place.
 
     Returns:
         How many were replaced.

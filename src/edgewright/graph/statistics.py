@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgewright.errors import DataError
+from edgewright.core.codec import decode_stored
+from edgewright.errors import Corrupt, DataError
 
 Feed = Mapping[str, NDArray[Any]]
 Infer = Callable[[Feed], Mapping[str, NDArray[Any]]]
 """Runs a model on one batch: input name -> array to output name -> array."""
 
+STATISTICS_FILE = "statistics.json"
 LOW, HIGH = "/low", "/high"
 STRIDE = 7
 """Values taken into histograms: every 7th, a prime, so that it does not fall into step with rows or channels."""
@@ -69,6 +72,22 @@ class Statistics:
 
     samples: int
     tensors: Mapping[str, TensorStatistics] = field(default_factory=dict)
+
+
+def read_statistics(folder: Path) -> Statistics:
+    """Reads what the pass `calibrate` wrote.
+
+    Args:
+        folder: Its output folder, or the file itself.
+
+    Raises:
+        Corrupt: The file is damaged.
+    """
+    path = folder / STATISTICS_FILE if folder.is_dir() else folder
+    try:
+        return decode_stored(Statistics, path.read_bytes())
+    except ValueError as error:
+        raise Corrupt(f"{path}: {error}", hint="remove it and run again") from error
 
 
 def activations(graph: ir.Graph) -> tuple[ir.Value, ...]:

@@ -11,7 +11,6 @@ from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import Plan
 from edgewright.errors import Corrupt
-from edgewright.graph.load import PLAN_FILE, load, save
 
 HINT = "inference_precision"
 
@@ -25,19 +24,20 @@ class Bf16:
     requires: ClassVar[tuple[str, ...]] = ("onnx-ir",)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from edgewright.graph.load import PLAN_FILE, load, save
+
         save(load(inputs["model"]), out)
-        plan = stored_plan(inputs["model"])
+        plan = _stored_plan(inputs["model"] / PLAN_FILE)
         hinted = replace(plan, hints={**plan.hints, HINT: "bf16"})
         (out / PLAN_FILE).write_bytes(encode_json(hinted))
 
 
-def stored_plan(model: Path) -> Plan:
-    """Returns the plan beside a model, an empty one where there is none.
+def _stored_plan(path: Path) -> Plan:
+    """Returns the plan of a model, an empty one where there is none.
 
     Raises:
         Corrupt: The file is damaged.
     """
-    path = model / PLAN_FILE
     if not path.is_file():
         return Plan("float")
     try:

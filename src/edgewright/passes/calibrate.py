@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import onnx_ir as ir
-
-from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import Corrupt
-from edgewright.graph.load import load, tensor_specs
-from edgewright.graph.shapes import infer_shapes, static_shape
-from edgewright.graph.statistics import (
-    Feed,
-    Statistics,
-    gather_histograms,
-    gather_ranges,
-    with_activations,
-    with_ranges,
-)
-from edgewright.passes._infer import open_infer
 
-STATISTICS_FILE = "statistics.json"
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from edgewright.graph.statistics import Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +37,19 @@ class Calibrate:
     bins: int = 2048
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from edgewright.graph import statistics
+        from edgewright.graph.load import load, tensor_specs
+        from edgewright.graph.shapes import infer_shapes
+        from edgewright.passes._infer import open_infer
+
         model = infer_shapes(load(inputs["model"]))
-        feeds = _Feeds(inputs["data"], self.split, self.limit, batch_size(model), tensor_specs(model)[0])
-        statistics = gather_ranges(open_infer(with_ranges(model)), feeds)
+        feeds = _Feeds(inputs["data"], self.split, self.limit, _batch_size(model), tensor_specs(model)[0])
+        found = statistics.gather_ranges(open_infer(statistics.with_ranges(model)), feeds)
         context.progress(0.5, "histograms" if self.bins else "")
         if self.bins:
-            statistics = gather_histograms(open_infer(with_activations(model)), feeds, statistics, self.bins)
-        (out / STATISTICS_FILE).write_bytes(encode_json(statistics))
+            histograms = open_infer(statistics.with_activations(model))
+            found = statistics.gather_histograms(histograms, feeds, found, self.bins)
+        (out / statistics.STATISTICS_FILE).write_bytes(encode_json(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +70,12 @@ class _Feeds:
                 yield len(samples), feed
 
 
-def batch_size(model: ir.Model) -> int:
+def _batch_size(model: onnx_ir.Model) -> int:
     """Returns the batch size the graph is fixed to; 1 where it is free."""
+    from edgewright.graph.shapes import static_shape
+
     shape = static_shape(model.graph.inputs[0]) if model.graph.inputs else None
     return shape[0] if shape else 1
-
-
-def load_statistics(folder: Path) -> Statistics:
-    """Reads what `calibrate` wrote.
-
-    Raises:
-        Corrupt: The file is damaged.
-    """
-    path = folder / STATISTICS_FILE if folder.is_dir() else folder
-    try:
-        return decode_stored(Statistics, path.read_bytes())
-    except ValueError as error:
-        raise Corrupt(f"{path}: {error}", hint="remove it and run again") from error
 
 
 plugin = Calibrate

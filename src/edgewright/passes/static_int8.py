@@ -7,21 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import onnx_ir as ir
-
 from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
-from edgewright.core.target import Plan, Scheme
+from edgewright.core.target import Scheme
 from edgewright.errors import ConfigError
-from edgewright.graph.load import PLAN_FILE, load, save
-from edgewright.graph.opset import QDQ_OPSET, raise_opset
-from edgewright.graph.placement import decide
-from edgewright.graph.plan import describe
-from edgewright.graph.qdq import apply, fold_stored_weights, is_quantised, read_plan
-from edgewright.graph.shapes import infer_shapes
-from edgewright.graph.statistics import Statistics
-from edgewright.passes.calibrate import load_statistics
-from edgewright.passes.clean_up import name_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +39,28 @@ class StaticInt8:
     ops: tuple[str, ...] = ()
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from edgewright.graph import qdq
+        from edgewright.graph.load import PLAN_FILE, load, save
+        from edgewright.graph.opset import QDQ_OPSET, raise_opset
+        from edgewright.graph.placement import decide
+        from edgewright.graph.plan import describe
+        from edgewright.graph.shapes import infer_shapes
+        from edgewright.graph.statistics import read_statistics
+
         model = infer_shapes(raise_opset(load(inputs["model"]), QDQ_OPSET))
-        if is_quantised(model.graph):
-            plan = read_plan(model.graph)
+        if qdq.is_quantised(model.graph):
+            plan = qdq.read_plan(model.graph)
         else:
             if "statistics" not in inputs:
                 raise ConfigError('static-int8 lacks its input "statistics"', hint="run `calibrate` on the model first")
-            prepare(model)
-            plan = self.plan(model, load_statistics(inputs["statistics"]))
-            apply(model.graph, plan)
+            qdq.prepare(model)
+            placement = decide(model.graph, self.scheme, self.keep_float, self.ops)
+            statistics = read_statistics(inputs["statistics"])
+            plan = describe(placement, self.scheme, statistics, self.ranges, self.percent)
+            qdq.apply(model.graph, plan)
         context.progress(0.9, "saving")
         save(infer_shapes(model), out)
         (out / PLAN_FILE).write_bytes(encode_json(plan))
-
-    def plan(self, model: ir.Model, statistics: Statistics) -> Plan:
-        """Decides and describes, without changing `model`."""
-        placement = decide(model.graph, self.scheme, self.keep_float, self.ops)
-        return describe(placement, self.scheme, statistics, self.ranges, self.percent)
-
-
-def prepare(model: ir.Model) -> None:
-    """Names every node and turns weights stored as integers back into float32, in place."""
-    name_nodes(model.graph)
-    fold_stored_weights(model.graph)
 
 
 plugin = StaticInt8

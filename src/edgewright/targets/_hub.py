@@ -13,6 +13,7 @@ from edgewright.core.target import Plan
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError, Corrupt
 from edgewright.graph.load import PLAN_FILE, load, tensor_specs
+from edgewright.graph.names import name_nodes
 
 AUTO = "auto"
 PRECISIONS = {
@@ -52,7 +53,7 @@ def read_hub(folder: Path) -> Hub:
         Corrupt: The model or the plan is damaged.
     """
     model = load(folder)
-    name_nodes(model)
+    name_nodes(model.graph)
     inputs, outputs = tensor_specs(model)
     return Hub(model, _read_plan(folder), inputs, outputs)
 
@@ -65,17 +66,6 @@ def _read_plan(folder: Path) -> Plan:
         return decode_stored(Plan, file.read_bytes())
     except ValueError as error:
         raise Corrupt(f"{file}: not a quantisation plan: {error}", hint="quantise the model again") from error
-
-
-def name_nodes(model: ir.Model) -> None:
-    """Gives every node a unique name, deterministically: profiles and placements speak of nodes by name."""
-    taken: set[str] = set()
-    for index, node in enumerate(model.graph.all_nodes()):
-        name = node.name or f"{node.op_type}_{index}"
-        while name in taken:
-            name = f"{name}_{index}"
-        taken.add(name)
-        node.name = name
 
 
 def inference_precision(asked: str, hints: Mapping[str, object]) -> str:
