@@ -68,6 +68,12 @@ def points(study: Study) -> list[Point]:
     return found
 
 
+def signed(share: float) -> str:
+    """Returns a difference in points, without a sign where it rounds to nothing."""
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
 def table(found: list[Study]) -> str:
     """Returns the Markdown table of winners."""
     rows = [
@@ -83,8 +89,8 @@ def table(found: list[Study]) -> str:
                 continue
             figure, change, speed = got.test.figures[0], got.test.difference[0], got.timing.speedup
             quality = (
-                f"{figure.metric} {100 * figure.value:.1f}%, {100 * change.value:+.1f} points "
-                f"({100 * change.low:+.1f} to {100 * change.high:+.1f}), n = {figure.samples}"
+                f"{figure.metric} {100 * figure.value:.1f}%, {signed(change.value)} points "
+                f"({signed(change.low)} to {signed(change.high)}), n = {figure.samples}"
             )
             size = f"{got.timing.size_bytes / base.timing.size_bytes:.0%} of {base.timing.size_bytes / 1e6:.2f} MB"
             mark = "" if study.met.get(target) else " (breaks the budget)"
@@ -110,7 +116,7 @@ def panel(study: Study, left: float, top: float) -> str:
     bottom = top + HEIGHT - BOTTOM
     parts = [f'<text class="title" x="{left + LEFT}" y="{top + 18}">{escape(TITLES[study.project])}</text>']
     for change in (-6, -4, -2, 0, 2):
-        text = f"{change:+d}" if change > low else "≤ -6"
+        text = ("≤ -6" if change == low else f"{change:+d}") if change else "0"
         parts.append(f'<line class="grid" x1="{x(0)}" x2="{x(fastest)}" y1="{y(change)}" y2="{y(change)}"/>')
         parts.append(f'<text class="small" x="{x(0) - 6}" y="{y(change) + 4}" text-anchor="end">{text}</text>')
     for tenth in range(0, int(fastest * 10) + 1, 5):
@@ -137,8 +143,8 @@ def picture(found: list[Study]) -> str:
     key = (
         f'<g transform="translate({LEFT},{height - 14})"><circle class="onnxruntime" cx="0" cy="-4" r="6"/>'
         '<text x="10">ONNX Runtime</text><circle class="openvino" cx="118" cy="-4" r="6"/><text x="128">OpenVINO</text>'
-        '<text x="210">ring: chosen; pale: breaks the budget (dashed line); '
-        "right: faster than the original; up: better, in points</text></g>"
+        '<text x="210">ring: chosen; pale: breaks the budget (dashed). '
+        "Across: speed-up; up: change of quality, points</text></g>"
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" width="{width}">'
     return "\n".join([head, f"<style>{STYLE}</style>", *panels, key, "</svg>", ""])
