@@ -143,8 +143,8 @@ def picture(found: list[Study]) -> str:
     key = (
         f'<g transform="translate({LEFT},{height - 14})"><circle class="onnxruntime" cx="0" cy="-4" r="6"/>'
         '<text x="10">ONNX Runtime</text><circle class="openvino" cx="118" cy="-4" r="6"/><text x="128">OpenVINO</text>'
-        '<text x="210">ring: chosen; pale: breaks the budget (dashed). '
-        "Across: speed-up; up: change of quality, points</text></g>"
+        '<text x="210">ring: chosen; pale: breaks the budget (dashed); '
+        "across: speed; up: quality in points</text></g>"
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" width="{width}">'
     return "\n".join([head, f"<style>{STYLE}</style>", *panels, key, "</svg>", ""])

@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("--hidden-tokens", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     options = parser.parse_args()
+    if not options.data.is_dir():
+        raise SystemExit(f"no data in {options.data}: set EDGEWRIGHT_BENCH (see examples/README.md) or give --data")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)

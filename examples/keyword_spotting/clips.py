@@ -14,7 +14,9 @@ FIRST, COUNT = 550, 24  # clips of the test split
 
 
 def main() -> None:
-    source = Path(os.environ["EDGEWRIGHT_BENCH"]) / "kws" / "kws01_waveforms_int16.npz"
+    source = Path(os.environ.get("EDGEWRIGHT_BENCH", "")) / "kws" / "kws01_waveforms_int16.npz"
+    if not source.is_file():
+        raise SystemExit(f"no clips in {source}: set EDGEWRIGHT_BENCH (see examples/README.md)")
     with np.load(source) as arrays:
         x, y = arrays["x"], arrays["y"]
     for row in range(FIRST, FIRST + COUNT):
