@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.engine import registry
+
 HEAVY = (
     "ai_edge_litert", "cv2", "jinja2", "nncf", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "plotly",
     "scipy", "soundfile", "sympy", "tokenizers", "torch",
@@ -69,6 +71,17 @@ def test_device_half_imports_no_builder_package() -> None:
     allowed = {f"edgewright.{name}" for name in (*DEVICE_HALF, "_lazy")}
     found = {name for name in imported_by(code, depth=2) if name.startswith("edgewright.")}
     assert not found - allowed
+
+
+@pytest.mark.parametrize("group", registry.GROUPS)
+def test_plugins_load_light(group: str) -> None:
+    """A second run loads every step to know its key, and runs none."""
+    assert len(registry.names(group)) > 1
+    code = "from edgewright.engine import registry\n" + "\n".join(
+        f"registry.load({group!r}, {name!r})" for name in registry.names(group)
+    )
+    assert not imported_by(code) & {*HEAVY, "cyclonedx"}
+    assert "edgewright.graph" not in imported_by(code, depth=2)
 
 
 def test_public_package_is_lazy() -> None:
