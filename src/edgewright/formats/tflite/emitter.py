@@ -163,8 +163,17 @@ class Emitter:
         return self.node("Clip", [value, low, high], name)
 
     def _unique(self, name: str) -> str:
-        wanted, count = name or "tensor", 1
+        base = _short(name)
+        wanted, count = base, 1
         while wanted in self._used:
-            wanted, count = f"{name}_{count}", count + 1
+            wanted, count = f"{base}_{count}", count + 1
         self._used.add(wanted)
         return wanted
+
+
+_LONGEST_NAME = 64
+
+
+def _short(name: str) -> str:
+    """Returns the first of the names a converter joined with `;`, cut: joined ones outweigh a small model's weights."""
+    return name.split(";", maxsplit=1)[0][-_LONGEST_NAME:] or "tensor"
