@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from edgewright.errors import Corrupt, SourceError
 
@@ -42,6 +43,20 @@ def external_files(proto: onnx.ModelProto, folder: Path) -> tuple[Path, ...]:
             hint="split the model, or store its weights in a smaller type",
         )
     return tuple(found)
+
+
+def files_named_by(path: Path) -> tuple[Path, ...]:
+    """Returns the files that the ONNX file at `path` keeps tensors in; none where it cannot be parsed.
+
+    Raises:
+        SourceError: As `external_files`.
+        Corrupt: As `external_files`.
+    """
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        return ()  # reading the model says what is wrong with it
+    return external_files(proto, path.parent)
 
 
 def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import mmap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgewright.core.codec import encode, encode_json
 from edgewright.core.data import SPLITS
-from edgewright.core.digest import digest_json
+from edgewright.core.digest import Digest, digest_json
 from edgewright.core.recipe import StepSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import code_digest, data_digest, data_spec
@@ -19,6 +20,8 @@ from edgewright.project.config import ModelConfig, Project
 from edgewright.search.request import Request
 from edgewright.store.files import digest_file, write_atomic
 
+_EXTERNAL_KEY = b"\n\x08location"
+"""How the entry of a tensor that names its file is written: field 1, eight bytes."""
 _KINDS = {".onnx": "onnx", ".tflite": "tflite"}
 
 
@@ -94,13 +97,24 @@ def _file_input(path: Path, where: str) -> Input:
     return Input(path, _digest_with_external_data(path))
 
 
-def _digest_with_external_data(path: Path) -> Any:
-    """Digests a model together with the files beside it that ONNX keeps large tensors in."""
-    beside = sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file() and p != path)
-    beside += sorted(p for p in path.parent.glob(f"{path.stem}*.data") if p.is_file() and p not in beside)
-    if path.suffix.lower() != ".onnx" or not beside:
+def _digest_with_external_data(path: Path) -> Digest:
+    """Digests a model together with the files that ONNX keeps its large tensors in."""
+    if path.suffix.lower() != ".onnx" or not _mentions_external_data(path):
         return digest_file(path)
-    return digest_json({p.name: digest_file(p) for p in (path, *beside)})
+    from edgewright.graph.confine import files_named_by
+
+    beside = {str(file.relative_to(path.parent.resolve())): digest_file(file) for file in files_named_by(path)}
+    own = digest_file(path)
+    return digest_json({"model": own, "external": beside}) if beside else own
+
+
+def _mentions_external_data(path: Path) -> bool:
+    """Searches the raw bytes: ordinary models are told apart without importing a library that parses them."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(_EXTERNAL_KEY) >= 0
 
 
 def _data(project: Project, work: Path) -> Callable[[tuple[TensorSpec, ...]], Input]:
