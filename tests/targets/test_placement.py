@@ -110,6 +110,18 @@ def test_onnxruntime_refuses_opsets_it_does_not_guarantee() -> None:
     assert any("opset 99" in reason for reason in reasons), reasons
 
 
+def test_onnxruntime_takes_constants_which_need_no_kernel(tmp_path: Path) -> None:
+    import onnx_ir as ir
+
+    value = helper.make_tensor("v", TensorProto.FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
+    nodes = [helper.make_node("Constant", [], ["k"], value=value), helper.make_node("Add", ["x", "k"], ["y"])]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert make("onnxruntime").refuses(ir.from_proto(proto)) == ()
+    compiled("onnxruntime", proto, tmp_path)
+
+
 def test_onnxruntime_refuses_types_without_a_kernel() -> None:
     import onnx_ir as ir
 

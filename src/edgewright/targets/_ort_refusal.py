@@ -15,6 +15,9 @@ from edgewright.runtimes.onnxruntime import PROVIDER, session_options
 _CAST_UP = "tensor(float16)"
 """ONNX Runtime inserts casts around float16 nodes that have float32 kernels only."""
 
+_FOLDED = frozenset({("", "Constant")})
+"""Operators that need no kernel: ONNX Runtime turns them into initialisers when it opens the model."""
+
 Kernels = Mapping[tuple[str, str], list[Any]]
 
 
@@ -23,9 +26,9 @@ def refusals(model: ir.Model) -> Iterator[str]:
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     kernels = _registry(state)
     yield from _envelope(model)
-    functions = {(key[0], key[1]) for key in model.functions}
+    given = _FOLDED | {(key[0], key[1]) for key in model.functions}
     for node in model.graph.all_nodes():
-        if (node.domain, node.op_type) not in functions:
+        if (node.domain, node.op_type) not in given:
             yield from _node(node, model.opset_imports.get(node.domain, 1), kernels)
 
 
