@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -125,3 +126,26 @@ def test_weights_that_multiply_a_model_input_may_take_fewer_bits(graph: ir.Graph
     assert first is not None
     assert "7 bits" in plan[first.name or ""]
     assert all("8 bits" in plan[v.name or ""] for v in others if v is not None)
+
+
+def resized(mode: str) -> ir.Graph:
+    """c = Conv(x); y = Conv(Resize(c)); z = Conv(c)."""
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,3,4,4] x) => (float[1,3,8,8] y, float[1,3,4,4] z)
+        <float[4] scales = {{1,1,2,2}}, float[3,3,1,1] w> {{
+            c = Conv(x, w)
+            r = Resize<mode = "{mode}">(c, , scales)
+            y = Conv(r, w)
+            z = Conv(c, w)
+        }}""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "w"))
+    return simplify(ir.from_proto(model)).graph
+
+
+@pytest.mark.parametrize(("mode", "moves"), [("nearest", True), ("linear", False), ("cubic", False)])
+def test_resize_moves_integers_only_where_it_copies_pixels(mode: str, moves: bool) -> None:
+    """Between two pixels a new value arises, which needs a quantiser and a scale of its own."""
+    once = dataclasses.replace(INPUTS_ONLY, shared=("Resize",))
+    assert ("r" in quantised(resized(mode), once)) == (not moves)
+    groups = decide(resized(mode), dataclasses.replace(once, requantize_shared=True)).groups
+    assert (groups["r"] == groups["c"]) == moves

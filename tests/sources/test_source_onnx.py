@@ -15,6 +15,7 @@ from edgewright.errors import SourceError, StepFailed
 from edgewright.graph.load import load
 from edgewright.sources import _verify
 from edgewright.sources.onnx import OnnxSource
+from edgewright.testing._pass_models import stored
 
 Run = Callable[..., tuple[Path, dict[str, Any]]]
 
@@ -62,6 +63,30 @@ def test_qdq_is_kept(tmp_path: Path, run_source: Run) -> None:
     ]
     out, _ = run_source(OnnxSource(samples=1), model=save(tmp_path / "m.onnx", nodes, weights, ["n", 4]))
     assert [node.op_type for node in load(out).graph] == ["QuantizeLinear", "DequantizeLinear", "Relu"]
+
+
+def test_weights_stored_as_integers_become_float(tmp_path: Path, run_source: Run) -> None:
+    """Else the original would compute them in every inference, and everything else look faster beside it."""
+    onnx.save(stored(), tmp_path / "m.onnx")
+    out, record = run_source(OnnxSource(samples=3), model=tmp_path / "m.onnx")
+    model = load(out)
+    assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv"]
+    assert {v.dtype.numpy().name for v in model.graph.initializers.values() if v.dtype} == {"float32"}
+    assert record["largest_difference"] < 1e-6
+    assert "2 weights stored as integers were turned into the float32 values they stand for" in record["notes"]
+
+
+def test_weights_in_blocks_stay_as_they_are(tmp_path: Path, run_source: Run) -> None:
+    weights = [
+        numpy_helper.from_array(np.arange(32, dtype=np.int8).reshape(8, 4), "q"),
+        numpy_helper.from_array(np.full((2, 4), 0.1, np.float32), "s"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0, block_size=4),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    out, _ = run_source(OnnxSource(samples=1), model=save(tmp_path / "m.onnx", nodes, weights, ["n", 8], opset=21))
+    assert [node.op_type for node in load(out).graph] == ["DequantizeLinear", "MatMul"]
 
 
 def test_a_folder_with_external_data_is_imported_whole(tmp_path: Path, run_source: Run) -> None:
@@ -126,3 +151,10 @@ def test_yolox_nano(bench: Path, run_source: Run) -> None:
     out, record = run_source(OnnxSource(samples=1), model=bench / "yolox_nano" / "yolox_nano.onnx")
     assert (record["opset"], record["largest_difference"]) == (11, 0.0)
     assert len(list(load(out).graph)) == 369
+
+
+@pytest.mark.bench
+def test_the_published_keyword_spotter_is_float_after_import(bench: Path, run_source: Run) -> None:
+    out, record = run_source(OnnxSource(), model=bench / "kws" / "kws01_ref_model_float32.onnx")
+    assert not [node.name for node in load(out).graph if "Quantize" in node.op_type or "Dequantize" in node.op_type]
+    assert any("stored as integers" in note for note in record["notes"])

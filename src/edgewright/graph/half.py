@@ -13,7 +13,10 @@ from edgewright.graph.qdq import is_quantised
 
 LARGEST = 65504.0
 """Largest finite float16."""
-FLOAT_OPS = frozenset({"Resize", "Upsample", "Range", "NonMaxSuppression", "RoiAlign", "CumSum", "GridSample", "STFT"})
+FLOAT_OPS = frozenset(
+    {"Resize", "Upsample", "Range", "NonMaxSuppression", "RoiAlign", "CumSum", "GridSample", "STFT"}
+    | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+)
 """Operators whose float inputs ONNX fixes to float32, or whose coordinates half precision would ruin."""
 TYPED = {"Cast": "to", "EyeLike": "dtype", "RandomNormal": "dtype", "RandomUniform": "dtype"}
 

@@ -17,6 +17,8 @@ from edgewright.graph.names import name_nodes
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _DTYPES = {"int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8, "int32": ir.DataType.INT32}
 
+_WHOLE = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32})
+
 
 def is_quantised(graph: ir.Graph) -> bool:
     """Says whether some activation passes through a quantiser (weights stored as integers do not count)."""
@@ -63,18 +65,30 @@ def prepare(model: ir.Model) -> None:
 def fold_stored_weights(graph: ir.Graph) -> int:
     """Replaces constants behind a DequantizeLinear by float32 constants, in place.
 
+    Weights in blocks or in less than 8 bits stay: expanded they would grow many times over.
+
     Returns:
         How many were replaced.
     """
     count = 0
     for node in list(graph):
-        if node.op_type == DEQUANTIZE and node.inputs[0] is not None and _constant(node.inputs[0]):
+        if node.op_type == DEQUANTIZE and _foldable(node):
             _expand(graph, node)
             count += 1
     return count
 
 
+def _foldable(node: ir.Node) -> bool:
+    integers, scale = node.inputs[0], node.inputs[1]
+    if integers is None or scale is None or node.outputs[0].is_graph_output():
+        return False
+    plain = integers.dtype in _WHOLE and scale.dtype == ir.DataType.FLOAT
+    known = all(value is None or _constant(value) for value in node.inputs)
+    return plain and known and not node.attributes.get_int("block_size", 0)
+
+
 def _expand(graph: ir.Graph, node: ir.Node) -> None:
+    stored = [value for value in node.inputs if value is not None]
     constants = [_numbers(v) for v in node.inputs]
     integers, scale = constants[0], constants[1]
     assert integers is not None
@@ -88,8 +102,8 @@ def _expand(graph: ir.Graph, node: ir.Node) -> None:
     new = _initializer(graph, name, real)
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
-    for value in node.inputs:
-        if value is not None and not value.uses():
+    for value in stored:
+        if not value.uses():
             graph.initializers.pop(value.name or "", None)
 
 

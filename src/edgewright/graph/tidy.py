@@ -5,14 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass, NameFixPass
 
-from edgewright.graph import opset, shapes
+from edgewright.graph import opset, qdq, shapes
 
 
 def tidy(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     """Gives an imported model the form that passes rely on.
 
     Initialisers are no inputs, constants are initialisers, local functions are inlined, every node and every dynamic
-    input axis has a name, names of nodes and values are unique, shapes are inferred.
+    input axis has a name, names of nodes and values are unique, shapes are inferred. Where only weights are stored as
+    integers they become the float32 values they stand for: runtimes would compute those anew in every inference, and
+    whatever is compared with such an original would look faster than it is.
 
     Args:
         model: Changed in place; use the returned one.
@@ -27,6 +29,7 @@ def tidy(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _name_axes(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     NameFixPass()(model)
+    notes = (*notes, *_expand_weights(model))
     return shapes.infer_shapes(model), notes
 
 
@@ -38,6 +41,13 @@ def _fix_initialisers(model: ir.Model) -> tuple[str, ...]:
     model.graph.inputs.clear()
     model.graph.inputs.extend(kept)
     return (f"{listed} initialisers were listed as inputs; they are fixed now",)
+
+
+def _expand_weights(model: ir.Model) -> tuple[str, ...]:
+    if qdq.is_quantised(model.graph):
+        return ()
+    count = qdq.fold_stored_weights(model.graph)
+    return (f"{count} weights stored as integers were turned into the float32 values they stand for",) if count else ()
 
 
 def _settle(model: ir.Model) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from edgewright.core.step import Context
 class Fp16:
     """inputs["model"] -> the model in float16, with casts at its inputs and outputs.
 
+    Weights stored as integers become float16 too.
+
     Attributes:
         keep_float: Operators (node names or types) that stay in float32, besides those ONNX fixes.
     """
@@ -25,13 +27,14 @@ class Fp16:
     keep_float: tuple[str, ...] = ()
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        from edgewright.graph import half
+        from edgewright.graph import half, qdq
         from edgewright.graph.load import carry_plan, load, save
         from edgewright.graph.opset import QDQ_OPSET, raise_opset
         from edgewright.graph.shapes import infer_shapes
 
         model = infer_shapes(raise_opset(load(inputs["model"]), QDQ_OPSET))
         half.check_halvable(model)
+        qdq.fold_stored_weights(model.graph)
         half.halve(model.graph, half.FLOAT_OPS | set(self.keep_float))
         save(infer_shapes(model), out)
         carry_plan(inputs["model"], out)

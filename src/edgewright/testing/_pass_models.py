@@ -96,10 +96,32 @@ def quantised() -> onnx.ModelProto:
     return _model(nodes, weights, [1, 3, 8, 8], [1, 4, 6, 6], opset=17)
 
 
+def stored() -> onnx.ModelProto:
+    """Float arithmetic on weights that are stored as integers, one per channel and one per tensor; opset 17."""
+    rng = np.random.default_rng(3)
+    weights = {
+        "w_quantised": rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
+        "w_scale": np.full(4, 0.004, np.float32),
+        "w_zero": np.zeros(4, np.int8),
+        "v_quantised": rng.integers(0, 256, (4, 4, 1, 1)).astype(np.uint8),
+        "v_scale": np.float32(0.004),
+        "v_zero": np.uint8(128),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w_quantised", "w_scale", "w_zero"], ["w"], axis=0),
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("DequantizeLinear", ["v_quantised", "v_scale", "v_zero"], ["v"]),
+        helper.make_node("Conv", ["r", "v"], ["y"]),
+    ]
+    return _model(nodes, weights, [1, 3, 8, 8], [1, 4, 6, 6], opset=17)
+
+
 CASES = (
     Case("convolutions", convolutions, (1, 3, 12, 12)),
     Case("perceptron", perceptron, (1, 16)),
     Case("quantised", quantised, (1, 3, 8, 8)),
+    Case("stored weights", stored, (1, 3, 8, 8)),
 )
 
 
