@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import typer
 
@@ -11,7 +12,7 @@ def targets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -
     """List the targets with installed versions or the line that installs them."""
     from edgewright.engine import registry, toolchain
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in registry.names("targets"):
         extra = getattr(registry.load("targets", name), "extra", "")
         absent = toolchain.missing(extra) if extra else ()

@@ -104,7 +104,7 @@ class OvRunner:
         Tensors are set one by one: handing arrays to `infer` costs its dispatcher as long as a small model takes.
         """
         check_inputs(self.inputs, inputs)
-        self._fed = [np.require(inputs[spec.name], requirements="CW") for spec in self.inputs]
+        self._fed = [np.require(inputs[spec.name], requirements=["C", "W"]) for spec in self.inputs]
         try:
             for index, array in enumerate(self._fed):
                 self._request.set_input_tensor(index, self._tensor(array, shared_memory=True))
