@@ -20,8 +20,8 @@ class DynamicInt8:
 
     Attributes:
         ops: Which operators: `MatMul`, `Gemm`, `Conv`. Convolutions rarely get faster this way.
-        weight_bits: 7 is right on every processor; 8 is more precise, but without VNNI the runtime adds products in
-            16 bits, which then saturate.
+        weight_bits: 7 is right on every processor. 8 is more precise, but without VNNI (or its counterpart on Arm) the
+            runtime adds products in 16 bits, which then saturate: give 8 where the device has it.
         keep_float: Operators to leave in float: node names, patterns, `@first`, `@last`, `@depthwise`.
     """
 
