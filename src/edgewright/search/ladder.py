@@ -87,7 +87,12 @@ def _speed(candidate: Candidate) -> float:
 
 
 def ladder(
-    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], precisions: Mapping[str, str]
+    target: StepSpec,
+    facts: Facts,
+    schemes: tuple[Scheme, ...],
+    precisions: Mapping[str, str],
+    *,
+    safe_8_bits: bool = False,
 ) -> Generator[Rung, Candidate, None]:
     """Yields the rungs for one target.
 
@@ -96,6 +101,7 @@ def ladder(
         facts: About the model.
         schemes: How this runtime can be quantised on this device, the most promising first.
         precisions: Float precision -> "" or why it is not worth trying.
+        safe_8_bits: Whether products of 8-bit weights are added without saturating on this processor.
     """
     refusals = facts.refusals.get(target.name, ())
     if refusals:
@@ -105,7 +111,7 @@ def ladder(
         yield Rung("as-is", Recipe("as it is (already QDQ)", ()), target)
     yield Rung("float", Recipe("float", (CLEAN_UP,)), target)
     yield from _reduced_floats(target, precisions)
-    yield _dynamic(target, facts)
+    yield _dynamic(target, facts, 8 if safe_8_bits else 7)
     yield from _static(target, facts, schemes)
 
 
@@ -117,8 +123,8 @@ def _reduced_floats(target: StepSpec, precisions: Mapping[str, str]) -> Generato
             yield Rung(name, recipe, target, refused=precisions[precision])
 
 
-def _dynamic(target: StepSpec, facts: Facts) -> Rung:
-    recipe = Recipe("dynamic int8", (CLEAN_UP, StepSpec("dynamic-int8")))
+def _dynamic(target: StepSpec, facts: Facts, weight_bits: int) -> Rung:
+    recipe = Recipe("dynamic int8", (CLEAN_UP, StepSpec("dynamic-int8", {"weight_bits": weight_bits})))
     share = facts.share(_DYNAMIC_OPS)
     if facts.quantized:
         return Rung("dynamic-int8", recipe, target, refused=_CARRIES_QDQ)
