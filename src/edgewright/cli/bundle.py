@@ -23,9 +23,11 @@ def pack(
 ) -> None:
     """Packs the winner of each target into one reproducible archive."""
     from edgewright.bundle import pack as pack_target
+    from edgewright.engine import toolchain
     from edgewright.store.cache import Cache
     from edgewright.store.files import digest_file
 
+    toolchain.need("packing a bundle", "build")
     file = study / "study.json" if study.is_dir() else study
     recorded = _read_study(file)
     folder = out or file.parent

@@ -56,8 +56,10 @@ def merge(
 ) -> None:
     """Join two ONNX models into one graph, and check it against running the two in turn."""
     from edgewright.core.codec import encode
+    from edgewright.engine import toolchain
     from edgewright.sources.joined import join_files, parse_connections
 
+    toolchain.need("joining two models", "build", "onnxruntime")
     report = join_files(first, second, parse_connections(connect or []), out)
     if as_json:
         typer.echo(json.dumps(encode(report), ensure_ascii=False))

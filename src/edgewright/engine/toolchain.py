@@ -53,20 +53,21 @@ def missing(extra: str) -> tuple[str, ...]:
     return tuple(name for name in distributions_of(extra) if version(name) is None)
 
 
-def install_line(extra: str) -> str:
-    """Returns the command that installs `extra`."""
-    return f'pip install "edgewright[{extra}]"'
+def install_line(*extras: str) -> str:
+    """Returns the command that installs `extras`."""
+    return f'pip install "edgewright[{",".join(extras)}]"'
 
 
-def need(extra: str, purpose: str) -> None:
-    """Checks that `extra` is installed.
+def need(purpose: str, *extras: str) -> None:
+    """Checks that `extras` are installed, all at once: one install line, not one per attempt.
 
     Raises:
-        ToolchainMissing: It is not; the hint is the install line.
+        ToolchainMissing: One is not; the hint is the install line.
     """
-    absent = missing(extra)
-    if absent:
-        raise ToolchainMissing(f"{purpose} needs {', '.join(absent)}, not installed here", hint=install_line(extra))
+    lacking = [extra for extra in dict.fromkeys(extras) if missing(extra)]
+    if lacking:
+        absent = ", ".join(dict.fromkeys(name for extra in lacking for name in missing(extra)))
+        raise ToolchainMissing(f"{purpose} needs {absent}, not installed here", hint=install_line(*lacking))
 
 
 @cache

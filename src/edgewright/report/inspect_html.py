@@ -78,7 +78,7 @@ def _note(row: NodeRow) -> str:
 
 
 def _text(name: str) -> str:
-    return files("edgewright.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return (files("edgewright.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:

@@ -181,6 +181,10 @@ def inspect_model(subject: Subject, *, runs: int = 20, threads: int = 1) -> tupl
         Corrupt: The file is damaged.
         ToolchainMissing: The source's framework is not installed.
     """
+    from edgewright.engine import toolchain
+
+    own = () if subject.kind == "onnx" else (subject.kind, "onnxruntime")
+    toolchain.need("inspecting a model", "build", *own)
     from edgewright.graph import cost, load, opset, shapes
     from edgewright.runtimes._machine import local_device
 

@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
-from edgewright.core.measurement import Quality
+from edgewright.core.measurement import Device, Quality
 from edgewright.core.recipe import Candidate, StepSpec, Study
 from edgewright.engine import registry, toolchain
 from edgewright.engine.execute import Executor, Input, Result
-from edgewright.errors import ToolchainMissing
 from edgewright.measure.audit import Audit
 from edgewright.measure.survey import Survey
 from edgewright.search.explain import annotate
@@ -52,7 +51,7 @@ class _Search:
         self.expected = 0
 
     def run(self) -> Study:
-        self._need_targets()
+        self._need_tools()
         self._need_passes()
         self.observer.phase("import")
         given = {**self.request.model, "data": self.request.data(())}
@@ -74,14 +73,13 @@ class _Search:
         self.save(self.study)
         return self.study
 
-    def _need_targets(self) -> None:
-        for spec in (*self.request.targets, StepSpec(self.request.search.reference)):
-            target = registry.make("targets", spec)
-            extra = getattr(target, "extra", "")
-            if extra and toolchain.missing(extra):
-                absent = ", ".join(toolchain.missing(extra))
-                message = f"target {spec.name} needs {absent}, not installed here"
-                raise ToolchainMissing(message, hint=f"{toolchain.install_line(extra)}, or remove the target")
+    def _need_tools(self) -> None:
+        """What is not installed is said at once, and not after an hour."""
+        names = [spec.name for spec in (*self.request.targets, StepSpec(self.request.search.reference))]
+        steps = [registry.load("targets", name) for name in names]
+        steps.append(registry.load("sources", self.request.source.name))
+        extras = [extra for step in steps if (extra := getattr(step, "extra", ""))]
+        toolchain.need(f"optimising for {', '.join(dict.fromkeys(names))}", "build", *extras)
 
     def _need_passes(self) -> None:
         """A recipe with an unknown pass or field is refused now, not when its turn comes."""
@@ -125,7 +123,7 @@ class _Search:
         device = self.executor.device
         schemes, precisions = step.schemes(device), step.precisions(device)  # type: ignore[attr-defined]
         self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
-        rungs = ladder(target, facts, schemes, precisions)
+        rungs = ladder(target, facts, schemes, precisions, safe_8_bits=_adds_in_32_bits(device))
         wanted = self.request.search.ladder
         rung = next(rungs, None)
         while rung is not None:
@@ -210,6 +208,11 @@ def _facts(survey: Survey, reference: Candidate) -> Facts:
         kind = _graph_operator(operator.op)
         share[kind] = share.get(kind, 0.0) + operator.microseconds / max(total, 1e-9)
     return Facts(survey.quantized, survey.refusals, share)
+
+
+def _adds_in_32_bits(device: Device) -> bool:
+    """Returns whether the processor adds products of 8-bit integers in 32 bits: x86 needs VNNI for that."""
+    return device.machine != "x86_64" or not {"avx512_vnni", "avx_vnni"}.isdisjoint(device.isa)
 
 
 def _graph_operator(kernel: str) -> str:

@@ -25,6 +25,7 @@ class TfliteSource:
     name: ClassVar[str] = "tflite"
     version: ClassVar[int] = 1
     requires: ClassVar[tuple[str, ...]] = ("ai-edge-litert", "flatbuffers", "onnx", "onnx-ir", "onnxruntime")
+    extra: ClassVar[str] = "tflite"
 
     samples: int = 16
     least_snr_db: float = 60.0

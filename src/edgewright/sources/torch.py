@@ -44,6 +44,7 @@ class TorchSource:
     name: ClassVar[str] = "torch"
     version: ClassVar[int] = 1
     requires: ClassVar[tuple[str, ...]] = ("torch", "safetensors", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+    extra: ClassVar[str] = "torch"
 
     factory: str
     inputs: tuple[TensorSpec, ...]
