@@ -18,7 +18,6 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "edgewright"
-NEEDED = ("src", "pyproject.toml", "README.md", "LICENSE")
 MODULES = {"cyclonedx-python-lib": "cyclonedx", "opencv-python-headless": "cv2"}
 """Distributions whose modules have another name."""
 BROUGHT_ALONG = {"google", "packageurl"}
@@ -129,7 +128,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(str(node.module))
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("require", "import_module")):
-            found |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+            found |= {str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant)}
     return {name.split(".")[0] for name in found} - {"edgewright"} - set(sys.stdlib_module_names) - {"tomllib"}
 
 
@@ -174,10 +173,9 @@ def test_every_install_line_in_the_code_resolves() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     """Built without network, from a copy: nothing is left in the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in NEEDED:
-        place = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        kept = {"ignore": shutil.ignore_patterns("__pycache__", "*.egg-info")} if place is shutil.copytree else {}
-        place(ROOT / name, folder / name, **kept)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
     line = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     made = subprocess.run(
         [sys.executable, "-c", line, str(folder / "dist")], cwd=folder, capture_output=True, text=True, check=False

@@ -98,7 +98,8 @@ def depth_to_space(kind: str) -> Rule:
 def _scale(before: int, after: int) -> np.float32:
     """Returns the float32 with floor(before x scale) = after; sizes instead of scales would fix the batch."""
     scale = np.float32(after / before)
-    return scale if float(scale) * before >= after else np.float32(np.nextafter(scale, np.float32(np.inf)))
+    above: np.float32 = np.nextafter(scale, np.float32(np.inf))
+    return scale if float(scale) * before >= after else above
 
 
 def _convolution(e: Emitter, op: TfliteOperator, weights: Any, groups: int) -> None:
