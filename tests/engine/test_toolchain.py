@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from edgewright.engine import toolchain
@@ -14,11 +12,10 @@ EXTRAS = {"build": ("onnx", "jinja2"), "onnxruntime": ("onnxruntime",), "torch":
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with ONNX Runtime alone."""
     monkeypatch.setattr(toolchain, "version", lambda name: "1" if name in HERE else None)
     monkeypatch.setattr(toolchain, "distributions_of", EXTRAS.__getitem__)
-    yield
 
 
 @pytest.mark.usefixtures("bare")
