@@ -15,7 +15,7 @@ DEMO := examples/digits
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench prove lock docs examples clean
+.PHONY: help demo test lint check bench prove lock docs examples clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -45,14 +45,16 @@ demo: $(VENV)/.runtime ## Train a small network on digits, optimise it, run it o
 	done
 	@echo; echo "The whole evidence: $(abspath $(DEMO))/edgewright-out/report.html"
 
-test: $(VENV)/.dev ## Run every test; those on benchmark data where it is there
+test: lint ## Run every check; those on benchmark data where it is there
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not prove"
 
-check: $(VENV)/.dev ## Style, types, architecture and the fast tests, in under 90 seconds
+lint: $(VENV)/.dev ## Style, types and architecture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+check: lint ## Style, types, architecture and the fast tests, in under 90 seconds
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not bench and not prove"
 
 bench: $(VENV)/.dev ## Compare with other tools in one interleaved run

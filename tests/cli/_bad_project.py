@@ -39,7 +39,9 @@ Case, CASES = scenes.Case, scenes.CASES
 toml_case("toml_syntax", "[model]", "[model", r"edgewright\.toml: not valid TOML: .*line 6", "correct the line")
 toml_case("unknown_key", "quality_drop", "quality_dorp", r'budget: unknown key "quality_dorp"', 'mean "quality_drop"')
 toml_case("wrong_type", "[search]", '[search]\nthreads = "two"', r"search\.threads: expected array, got str", "correct")
-toml_case("wrong_choice", "[search]", '[search]\nobjective = "speed"', r"\[search\]: objective = 'speed'", "one of latency")
+toml_case(
+    "wrong_choice", "[search]", '[search]\nobjective = "speed"', r"\[search\]: objective = 'speed'", "one of latency"
+)
 toml_case("newer_schema", "schema = 1", "schema = 2", r"schema 2", "reads schema 1; install a newer")
 toml_case("missing_table", '[model]\nsource = "model.onnx"', "", r"missing key model", "correct")
 toml_case(

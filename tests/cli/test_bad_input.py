@@ -33,17 +33,15 @@ load("_bad_project")
 load("_bad_files")
 CASES: list[Any] = scenes.CASES
 
+pytestmark = pytest.mark.slow  # a hundred starts of the command line
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scenes.finished_project(tmp_path_factory.mktemp("warm"))
 
 
-def _marked(one: Any) -> Any:
-    return pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.slow else [])
-
-
-@pytest.mark.parametrize("one", [_marked(one) for one in CASES])
+@pytest.mark.parametrize("one", CASES, ids=[one.name for one in CASES])
 def test_bad_input(one: Any, finished: Path, tmp_path: Path) -> None:
     scene = scenes.scene_of(tmp_path, finished)
     found = scenes.attempt(one, scene)
@@ -75,7 +73,6 @@ def _damage(cache: Path) -> int:
     return len(results) + len(records)
 
 
-@pytest.mark.slow
 def test_a_corrupt_cache_is_repaired_silently(tmp_path: Path) -> None:
     project = scenes.finished_project(tmp_path)
     scene = scenes.Scene(project, tmp_path / "cache", project)

@@ -85,8 +85,9 @@ def test_a_budget_nobody_meets_gives_the_nearest_and_exit_code_1(tiny):
     assert study["winners"]["onnxruntime"]
 
 
-def _finished(cache: Path) -> int:
-    return len(list((cache / "actions").glob("*/*.json")))
+def _records(cache: Path) -> dict[str, bytes]:
+    """Every finished step and its record, which holds how long it took: made again, it would differ."""
+    return {path.name: path.read_bytes() for path in (cache / "actions").glob("*/*.json")}
 
 
 def _kill_after(toml: Path, seconds: float) -> bool:
@@ -102,27 +103,32 @@ def _kill_after(toml: Path, seconds: float) -> bool:
     return False
 
 
-def _killed_at(toml: Path, root: Path, monkeypatch, seconds: float, total: int) -> None:
+def _killed_at(toml: Path, root: Path, monkeypatch, seconds: float) -> int:
+    """Kills a run, lets the next one finish, and returns how many steps the killed one had finished."""
     cache = root / f"cache-{seconds:.3f}"
     monkeypatch.setenv("EDGEWRIGHT_CACHE", str(cache))
     output = toml.parent / "edgewright-out"
     if output.exists():
         output.rename(root / f"out-{seconds:.3f}")
     killed = _kill_after(toml, seconds)
-    finished = _finished(cache)
+    before = _records(cache)
     outcome = optimize(load_project(toml), cache=Cache(cache))
+    after = _records(cache)
     assert outcome.met
-    assert outcome.workers == total - finished, f"killed={killed} at {seconds:.2f} s"
+    assert {name: after.get(name) for name in before} == before, f"killed={killed} at {seconds:.2f} s: made again"
+    assert outcome.workers == len(after) - len(before), "only what was missing is made, each step once"
     assert verify(outcome.bundles["onnxruntime"]).ok
-    assert not list((output).glob("**/*.tmp"))
+    assert not list(output.glob("**/*.tmp"))
+    return len(before)
 
 
 def _kill_at_moments(toml: Path, root: Path, monkeypatch, moments: int) -> None:
     started = time.monotonic()
-    total = optimize(load_project(toml), cache=Cache(Path(os.environ["EDGEWRIGHT_CACHE"]))).workers
+    optimize(load_project(toml), cache=Cache(Path(os.environ["EDGEWRIGHT_CACHE"])))
     length = time.monotonic() - started
-    for index in range(moments):
-        _killed_at(toml, root, monkeypatch, length * (index + 0.5) / moments, total)
+    finished = [_killed_at(toml, root, monkeypatch, length * (index + 0.5) / moments) for index in range(moments)]
+    print("steps finished before each kill:", finished)
+    assert len(set(finished)) > 1, "the kills hit different phases"
 
 
 @pytest.mark.slow
