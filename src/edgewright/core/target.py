@@ -43,6 +43,7 @@ class Scheme:
         input_weight_bits: Bits of weights that multiply the model's input, where they saturate first; 0 for
             `weight_bits`.
         caution: What may go wrong with it on this processor; empty where nothing is known to.
+        float_results: Operators whose result the runtime quantises wrongly when they compute in float.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Scheme:
     requantize_shared: bool = True
     input_weight_bits: int = 0
     caution: str = ""
+    float_results: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ class _Search:
     """State of one decision."""
 
     scheme: Scheme
-    kept: Mapping[str, str]
+    kept: dict[str, str]
+    masked: dict[str, str]
+    wrong: dict[str, str] = field(default_factory=dict)
     wanted: dict[str, ir.Value] = field(default_factory=dict)
     parent: dict[str, str] = field(default_factory=dict)
     pending: list[ir.Value] = field(default_factory=list)
@@ -65,7 +67,13 @@ class _Search:
             self.parent[self.root(first.name)] = self.root(second.name)
 
 
-def decide(graph: ir.Graph, scheme: Scheme, keep_float: Iterable[str] = (), ops: Iterable[str] = ()) -> Placement:
+def decide(
+    graph: ir.Graph,
+    scheme: Scheme,
+    keep_float: Iterable[str] = (),
+    ops: Iterable[str] = (),
+    masked: Mapping[str, str] | None = None,
+) -> Placement:
     """Chooses the tensors.
 
     Args:
@@ -73,11 +81,14 @@ def decide(graph: ir.Graph, scheme: Scheme, keep_float: Iterable[str] = (), ops:
         scheme: What the runtime takes.
         keep_float: Node names, patterns with `*`, or selectors (`SELECTORS`).
         ops: Quantise only these of the scheme's operators; all of them when empty.
+        masked: Activations that 8 bits cannot hold, and why (`masks.masked`): what reads them computes in float.
     """
     allowed = set(ops) & set(scheme.quantized) if ops else set(scheme.quantized)
-    kept = kept_float(graph, (*scheme.keep_float, *keep_float))
+    search = _Search(scheme, kept_float(graph, (*scheme.keep_float, *keep_float)), dict(masked or {}))
+    for node in graph:
+        _leave_masked(search, node, allowed)
+    kept = search.kept
     anchors = [n for n in graph if n.op_type in WEIGHTED and n.op_type in allowed and n.name not in kept and _fits(n)]
-    search = _Search(scheme, kept)
     for node in anchors:
         _want_inputs(search, node)
         if node.op_type in scheme.outputs:
@@ -134,6 +145,27 @@ def after_fused(value: ir.Value, fused: tuple[str, ...]) -> ir.Value:
     return value
 
 
+def _leave_masked(search: _Search, node: ir.Node, allowed: set[str]) -> None:
+    """Keeps `node` in float if it would read integers that say nothing any more."""
+    reasons = [search.masked[v.name] for v in data_inputs(node) if v.name and v.name in search.masked]
+    if reasons and node.name and (node.op_type in allowed or node.op_type in search.scheme.shared):
+        search.kept.setdefault(node.name, reasons[0])
+    _leave_float_results(search, node, allowed)
+
+
+def _leave_float_results(search: _Search, node: ir.Node, allowed: set[str]) -> None:
+    """Leaves the result of `node` alone if the runtime quantises it wrongly, and what is moved there from elsewhere."""
+    reason = ""
+    if node.op_type in search.scheme.float_results and not _reads_integers(search, node, allowed):
+        reason = f'it reads the {node.op_type} "{node.name}", which runs in float and whose result is quantised wrongly'
+    elif node.op_type in search.scheme.shared:  # the runtime moves quantisers backwards through these
+        reason = next((search.wrong[v.name] for v in data_inputs(node) if v.name and v.name in search.wrong), "")
+    if reason:
+        names = [v.name for v in node.outputs if v.name]
+        search.wrong.update(dict.fromkeys(names, reason))
+        search.masked.update(dict.fromkeys(names, reason))
+
+
 def _want_inputs(search: _Search, node: ir.Node) -> None:
     inputs = node.inputs[:1] if has_weights(node) else node.inputs[:2]
     for value in inputs:
@@ -157,6 +189,10 @@ def _moves(search: _Search, node: ir.Node) -> bool:
     if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") != "nearest":
         return False
     return node.op_type in search.scheme.shared and node.name not in search.kept
+
+
+def _reads_integers(search: _Search, node: ir.Node, allowed: set[str]) -> bool:
+    return _moves(search, node) or (node.op_type in allowed and node.name not in search.kept)
 
 
 def _share(search: _Search, node: ir.Node) -> None:

@@ -25,6 +25,7 @@ Infer = Callable[[Feed], Mapping[str, NDArray[Any]]]
 
 STATISTICS_FILE = "statistics.json"
 LOW, HIGH = "/low", "/high"
+LEAST = np.finfo(np.float32).min
 STRIDE = 7
 """Values taken into histograms: every 7th, a prime, so that it does not fall into step with rows or channels."""
 
@@ -34,7 +35,7 @@ class TensorStatistics:
     """What was seen in one tensor.
 
     Attributes:
-        low: Smallest value.
+        low: Smallest value; minus infinity, which hides padding from a softmax, counts as the smallest float32.
         high: Largest value.
         counts: Histogram over [low, high] in bins of equal width; empty when only ranges were gathered.
     """
@@ -133,7 +134,8 @@ def gather_ranges(infer: Infer, batches: Iterable[tuple[int, Feed]]) -> Statisti
         batches: (number of samples, feed) pairs.
 
     Raises:
-        DataError: There are no samples, or an activation is not finite.
+        DataError: There are no samples, or an activation is not finite: not a number, or plus infinity. Minus
+            infinity is what masks are made of.
     """
     low: dict[str, float] = {}
     high: dict[str, float] = {}
@@ -143,7 +145,7 @@ def gather_ranges(infer: Infer, batches: Iterable[tuple[int, Feed]]) -> Statisti
         for name, value in infer(feed).items():
             if name.endswith(LOW):
                 key = name[: -len(LOW)]
-                low[key] = min(low.get(key, np.inf), _finite(key, value))
+                low[key] = min(low.get(key, np.inf), _finite(key, np.where(value == -np.inf, LEAST, value)))
             else:
                 key = name[: -len(HIGH)]
                 high[key] = max(high.get(key, -np.inf), _finite(key, value))
@@ -178,7 +180,7 @@ def histogram(values: NDArray[Any], seen: TensorStatistics, bins: int) -> NDArra
     if flat.size > 16 * STRIDE * bins:
         flat = flat[::STRIDE]
     width = (seen.high - seen.low) or 1.0
-    index = ((flat.astype(np.float64) - seen.low) * (bins / width)).astype(np.int64)
+    index = ((np.clip(flat.astype(np.float64), seen.low, seen.high) - seen.low) * (bins / width)).astype(np.int64)
     return np.bincount(np.clip(index, 0, bins - 1), minlength=bins)
 
 

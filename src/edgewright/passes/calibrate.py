@@ -28,7 +28,7 @@ class Calibrate:
     """
 
     name: ClassVar[str] = "calibrate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("data",)
 

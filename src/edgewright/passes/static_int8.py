@@ -28,7 +28,7 @@ class StaticInt8:
     """
 
     name: ClassVar[str] = "static-int8"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
     needs: ClassVar[tuple[str, ...]] = ("statistics",)
 
@@ -41,6 +41,7 @@ class StaticInt8:
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from edgewright.graph import qdq
         from edgewright.graph.load import PLAN_FILE, load, save
+        from edgewright.graph.masks import masked
         from edgewright.graph.opset import QDQ_OPSET, raise_opset
         from edgewright.graph.placement import decide
         from edgewright.graph.plan import describe
@@ -54,8 +55,9 @@ class StaticInt8:
             if "statistics" not in inputs:
                 raise ConfigError('static-int8 lacks its input "statistics"', hint="run `calibrate` on the model first")
             qdq.prepare(model)
-            placement = decide(model.graph, self.scheme, self.keep_float, self.ops)
             statistics = read_statistics(inputs["statistics"])
+            unfit = masked(model.graph, statistics)
+            placement = decide(model.graph, self.scheme, self.keep_float, self.ops, unfit)
             plan = describe(placement, self.scheme, statistics, self.ranges, self.percent)
             qdq.apply(model.graph, plan)
         context.progress(0.9, "saving")

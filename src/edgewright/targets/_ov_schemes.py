@@ -39,6 +39,12 @@ SHARED = (
     "DepthToSpace",
 )
 """Operators that OpenVINO moves inside the integer region: one scale in and out. Resize only in mode nearest."""
+FLOAT_RESULTS = ("ReduceMax", "ReduceMin", "GlobalMaxPool")
+"""Operators that must not be followed by a quantiser unless they read integers.
+
+OpenVINO 2026.4 fuses the quantiser into its float kernel and stores unsigned integers before it has applied the zero
+point: every negative maximum becomes zero. It also moves quantisers there from behind a Concat.
+"""
 
 U8S8 = Scheme(
     name="openvino-u8s8",
@@ -52,6 +58,7 @@ U8S8 = Scheme(
     shared=SHARED,
     bias="float32",
     requantize_shared=False,
+    float_results=FLOAT_RESULTS,
 )
 U8S7 = dataclasses.replace(U8S8, name="openvino-u8s7", weight_bits=7, quantized=QUANTIZED)
 U8S8_SATURATING = dataclasses.replace(
