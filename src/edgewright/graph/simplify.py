@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewright.errors import StepFailed
+from edgewright.graph.heads import turn_maps_first
 from edgewright.graph.names import name_nodes
 from edgewright.graph.pools import cascade_max_pools
 from edgewright.graph.shapes import infer_shapes
@@ -32,7 +33,8 @@ def simplify(model: ir.Model) -> ir.Model:
         output_size_limit=FOLD_OUTPUT_ELEMENTS,
         should_fold=_fold,
     )
-    if fold_space_to_depth(model.graph) + cascade_max_pools(model.graph):
+    model = infer_shapes(model)
+    if fold_space_to_depth(model.graph) + cascade_max_pools(model.graph) + turn_maps_first(model.graph):
         ir.passes.common.RemoveUnusedNodesPass()(model)
     _drop_unused_initializers(model.graph)
     name_nodes(model.graph)

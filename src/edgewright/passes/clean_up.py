@@ -23,7 +23,7 @@ class CleanUp:
     """
 
     name: ClassVar[str] = "clean-up"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxscript")
 
     opset: int = 17

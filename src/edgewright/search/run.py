@@ -10,6 +10,7 @@ from edgewright.core.measurement import Device, Quality
 from edgewright.core.recipe import Candidate, StepSpec, Study
 from edgewright.engine import registry, toolchain
 from edgewright.engine.execute import Executor, Input, Result
+from edgewright.errors import ToolchainMissing
 from edgewright.measure.audit import Audit
 from edgewright.measure.survey import Survey
 from edgewright.search.explain import annotate
@@ -75,11 +76,15 @@ class _Search:
 
     def _need_tools(self) -> None:
         """What is not installed is said at once, and not after an hour."""
-        names = [spec.name for spec in (*self.request.targets, StepSpec(self.request.search.reference))]
-        steps = [registry.load("targets", name) for name in names]
-        steps.append(registry.load("sources", self.request.source.name))
-        extras = [extra for step in steps if (extra := getattr(step, "extra", ""))]
-        toolchain.need(f"optimising for {', '.join(dict.fromkeys(names))}", "build", *extras)
+        source = self.request.source.name
+        extras = filter(None, ("build", getattr(registry.load("sources", source), "extra", "")))
+        reference = registry.load("targets", self.request.search.reference)
+        toolchain.need(f"optimising a model from {source}", *extras, reference.extra)
+        for spec in self.request.targets:
+            target = registry.load("targets", spec.name)
+            if absent := toolchain.missing(target.extra):
+                message = f"target {spec.name} needs {', '.join(absent)}, not installed here"
+                raise ToolchainMissing(message, hint=f"{toolchain.install_line(target.extra)}, or remove the target")
 
     def _need_passes(self) -> None:
         """A recipe with an unknown pass or field is refused now, not when its turn comes."""
