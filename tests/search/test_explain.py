@@ -180,3 +180,10 @@ def test_time_spent_on_conversions_is_named() -> None:
     slow = replace(candidate("INT8", 0.5, 0.612, precision="int8"), placement=nodes)
     found = study(candidate("float", 1.0, 0.612, precision="float32"), slow)
     assert found.candidates[1].why.endswith("; conversions between precisions take 30% of its time")
+
+
+def test_low_precision_is_compared_with_float_at_its_own_threads_and_batch() -> None:
+    int8 = candidate("INT8", 1.3, 0.612, precision="int8")
+    batched = replace(candidate("float", 1.0, 0.612, precision="float32"), id="t/b4", batch=4)
+    found = study(candidate("float", 1.0, 0.612, precision="float32"), int8, batched)
+    assert "brings nothing" not in found.candidates[1].why

@@ -185,7 +185,9 @@ _TELLING_SHARE = 0.05
 def _brings_nothing(candidate: Candidate, field: _Field) -> str:
     """Says so when a low precision is slower than float on the same target, beyond both intervals."""
     mine = field.speeds.get(candidate.id)
-    floats = [c for c in field.candidates if c.precision == "float32" and c.id in field.speeds]
+    setting = (candidate.threads, candidate.batch)
+    alike = [c for c in field.candidates if (c.threads, c.batch) == setting and c.id in field.speeds]
+    floats = [c for c in alike if c.precision == "float32"]
     if mine is None or not floats or candidate.precision in ("", "float32"):
         return ""
     best = max(floats, key=lambda c: field.speeds[c.id].value)
