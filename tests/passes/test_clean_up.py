@@ -128,26 +128,28 @@ def test_quantisers_survive() -> None:
     assert operators(after) == operators(ir.from_proto(CASES[2].build()))
 
 
-def head(*, second_use: bool = False) -> ir.Model:
+def head(*, second_use: bool = False, last: bool = False) -> ir.Model:
     nodes = [
         helper.make_node("MaxPool", ["x"], ["half"], kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node("Reshape", ["x", "flat"], ["a"]),
         helper.make_node("Reshape", ["half", "flat"], ["b"]),
         helper.make_node("Concat", ["a", "b"], ["joined"], axis=2),
-        helper.make_node("Transpose", ["joined"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("Transpose", ["joined"], ["y" if last else "turned"], perm=[0, 2, 1]),
         helper.make_node("ReduceSum", ["joined"], ["sum"]) if second_use else None,
-        helper.make_node("Add", ["turned", "sum" if second_use else "turned"], ["y"]),
+        None if last else helper.make_node("Add", ["turned", "sum" if second_use else "turned"], ["y"]),
     ]
     return model_of([n for n in nodes if n is not None], {"flat": np.array([1, 3, -1])}, (1, 3, 8, 8), 17)
 
 
-def test_maps_are_turned_before_a_head_joins_them() -> None:
-    after = simplify(head())
+@pytest.mark.parametrize("last", [True, False])
+def test_maps_are_turned_before_a_head_joins_them(last: bool) -> None:
+    after = simplify(head(last=last))
     kinds = [node.op_type for node in after.graph]
     assert kinds.count("Transpose") == 2
     assert kinds.index("Transpose") < kinds.index("Reshape") < kinds.index("Concat")
     assert next(n for n in after.graph if n.op_type == "Concat").attributes.get_int("axis") == 1
-    assert_same(head(), after, (1, 3, 8, 8), 0.0)
+    assert [value.name for value in after.graph.outputs] == ["y"]
+    assert_same(head(last=last), after, (1, 3, 8, 8), 0.0)
 
 
 def test_a_head_read_elsewhere_stays_as_it_is() -> None:

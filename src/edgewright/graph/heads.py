@@ -46,10 +46,7 @@ def _replace(graph: ir.Graph, last: ir.Node, maps: Sequence[ir.Value], channels:
     joined = ir.node("Concat", [node.outputs[0] for node in made[1::2]], {"axis": 1}, name=f"{last.name}/join")
     new = joined.outputs[0]
     graph.insert_before(last, [*made, joined])
-    ir.convenience.replace_all_uses_with(old, new)
-    for index, output in enumerate(graph.outputs):
-        if output is old:
-            graph.outputs[index] = new
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     new.shape, new.type, new.name, old.name = old.shape, old.type, old.name, f"{old.name}/before"
     graph.remove(last, safe=True)
 
