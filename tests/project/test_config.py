@@ -78,3 +78,9 @@ def test_mistakes_name_their_fix(write, old, new, said):
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(ConfigError, match="no project file"):
         load_project(tmp_path)
+
+
+def test_a_damaged_label_file_is_said(write, tmp_path):
+    (tmp_path / "labels.json").write_text('["c"')
+    with pytest.raises(ConfigError, match="labels: cannot read"):
+        load_project(write(GOOD.replace('["zero", "one"]', '"labels.json"')))

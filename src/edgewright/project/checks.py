@@ -11,7 +11,8 @@ from edgewright.core.budget import Budget
 from edgewright.core.codec import unknown_key
 from edgewright.errors import ConfigError
 from edgewright.search.ladder import RUNGS
-from edgewright.search.request import OBJECTIVES, SearchConfig
+from edgewright.search.pareto import OBJECTIVES
+from edgewright.search.request import SearchConfig
 
 if TYPE_CHECKING:
     from edgewright.project.config import ProjectFile

@@ -156,17 +156,11 @@ def _step_spec(table: Mapping[str, Any], where: str) -> StepSpec:
 
 
 def _labels(root: Path, labels: tuple[str, ...] | str) -> tuple[str, ...]:
-    if not isinstance(labels, str):
-        return labels
-    path = root / labels
-    if not path.is_file():
-        raise ConfigError(f"labels: no file {path}", hint="one label per line, or a JSON list of strings")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        import json
+    from edgewright.data import read_labels
 
-        return tuple(str(name) for name in json.loads(text))
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    if isinstance(labels, str) and not (root / labels).is_file():
+        raise ConfigError(f"labels: no file {root / labels}", hint="one label per line, or a JSON list of strings")
+    return read_labels(labels, root)
 
 
 def _filled_in(value: Any, where: str) -> Any:

@@ -16,7 +16,7 @@ from edgewright.core.measurement import Measurement, Ratio, Timing
 from edgewright.core.recipe import FAILED, REFUSED, Candidate
 
 LATENCY, SIZE, MEMORY, ENERGY, THROUGHPUT = "latency", "size", "memory", "energy", "throughput"
-OBJECTIVES = (LATENCY, SIZE, MEMORY, ENERGY, THROUGHPUT)
+OBJECTIVES = (LATENCY, THROUGHPUT, SIZE, MEMORY, ENERGY)
 _BY_SPEED = (LATENCY, THROUGHPUT)
 _COSTS: Mapping[str, Callable[[Timing], float | None]] = {
     SIZE: lambda timing: float(timing.size_bytes),

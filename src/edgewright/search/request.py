@@ -11,8 +11,6 @@ from edgewright.core.recipe import Recipe, StepSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.engine.execute import Input
 
-OBJECTIVES = ("latency", "throughput", "size", "memory", "energy")
-
 
 @dataclass(frozen=True, slots=True)
 class QualityConfig:
