@@ -28,6 +28,7 @@ class DynamicInt8:
     name: ClassVar[str] = "dynamic-int8"
     version: ClassVar[int] = 1
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
+    quantises: ClassVar[bool] = True
 
     ops: tuple[str, ...] = ("MatMul", "Gemm")
     weight_bits: int = 7

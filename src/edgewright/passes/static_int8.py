@@ -31,6 +31,7 @@ class StaticInt8:
     version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
     needs: ClassVar[tuple[str, ...]] = ("statistics",)
+    quantises: ClassVar[bool] = True
 
     scheme: Scheme
     ranges: str = "minmax"

@@ -98,13 +98,15 @@ class Trials:
 
     def apply(self, recipe: Recipe) -> Result:
         """Runs the passes of `recipe` on the imported model."""
-        model = self.imported
+        model = float_model = self.imported
         for spec in recipe.passes:
-            named = self._named_inputs(spec, model)
+            named = self._named_inputs(spec, model, float_model)
             gathered = tuple(made.record for made in named.values() if isinstance(made, Result))
             given = {name: made.as_input() if isinstance(made, Result) else made for name, made in named.items()}
             inputs = {"model": model.as_input(), **given}
             model = self.executor.run("passes", spec, inputs, lineage=(*model.lineage, *gathered))
+            if not getattr(registry.load("passes", spec.name), "quantises", False):
+                float_model = model
         return model
 
     def compile(self, target: StepSpec, model: Result) -> Result:
@@ -172,11 +174,15 @@ class Trials:
         violations = self.request.budget.check(self.reference.quality, candidate.measurement)
         return replace(candidate, violations=violations, verdict=BROKE if violations else MET)
 
-    def _named_inputs(self, spec: StepSpec, model: Result) -> Mapping[str, Input | Result]:
-        """Makes what a pass declares it needs beside the model: data, or statistics gathered from it."""
+    def _named_inputs(self, spec: StepSpec, model: Result, float_model: Result) -> Mapping[str, Input | Result]:
+        """Makes what a pass declares it needs beside the model.
+
+        `data`; `statistics` gathered from the model; `float`, the model as it was before passes that quantise it.
+        """
         makers: dict[str, Callable[[], Input | Result]] = {
             "data": lambda: self.data,
             "statistics": lambda: self._statistics(model),
+            "float": lambda: float_model,
         }
         needs: tuple[str, ...] = getattr(registry.load("passes", spec.name), "needs", ())
         return {name: makers[name]() for name in needs}
