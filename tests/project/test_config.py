@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgewright.engine import registry
 from edgewright.errors import ConfigError
 from edgewright.project.config import load_project
 
@@ -84,3 +85,10 @@ def test_a_damaged_label_file_is_said(write, tmp_path):
     (tmp_path / "labels.json").write_text('["c"')
     with pytest.raises(ConfigError, match="labels: cannot read"):
         load_project(write(GOOD.replace('["zero", "one"]', '"labels.json"')))
+
+
+def test_recipe_names_a_scheme(write) -> None:
+    recipe = '[[recipes]]\ntitle = "7 bits"\n[[recipes.passes]]\nname = "static-int8"\nscheme = "onnxruntime-u8s7"\n'
+    project = load_project(write(GOOD + recipe))
+    (step,) = project.recipes[0].passes
+    assert registry.describe(registry.make("passes", step)).config["scheme"]["weight_bits"] == 7

@@ -24,8 +24,8 @@ class Scheme:
     """How one runtime on one kind of processor wants a graph to be quantised: data, not code.
 
     Attributes:
-        name: e.g. `onnxruntime-x86-u8s8`.
-        activation: `uint8` or `int8`.
+        name: e.g. `onnxruntime-u8s8`.
+        activation: `uint8`, `int8`, `uint16` or `int16`.
         activation_symmetric: Zero point fixed at the middle of the type.
         weight: `int8` or `uint8`.
         weight_symmetric: Zero point at the middle of the type for every channel: 0 for int8, 128 for uint8.
@@ -44,6 +44,10 @@ class Scheme:
             `weight_bits`.
         caution: What may go wrong with it on this processor; empty where nothing is known to.
         float_results: Operators whose result the runtime quantises wrongly when they compute in float.
+        fixed_outputs: Operator -> (scale, zero point) of its result, whatever the data.
+        per_tensor_ops: Operators whose weights take one scale although `weight_per_channel`.
+        skip_adds: Quantise the branch that an Add takes past an operator with weights, and not that operator's result.
+        opset: Lowest ONNX opset whose QuantizeLinear knows the types.
     """
 
     name: str
@@ -64,6 +68,10 @@ class Scheme:
     input_weight_bits: int = 0
     caution: str = ""
     float_results: tuple[str, ...] = ()
+    fixed_outputs: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    per_tensor_ops: tuple[str, ...] = ()
+    skip_adds: bool = False
+    opset: int = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class TensorPlan:
         zero_point: As many as scales.
         axis: Channel axis; None for per-tensor.
         reason: Why these numbers, for a reader.
+        limits: Smallest and largest integer that constants are saturated to; None for those of the type.
     """
 
     tensor: str
@@ -85,6 +94,7 @@ class TensorPlan:
     zero_point: tuple[int, ...]
     axis: int | None
     reason: str
+    limits: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

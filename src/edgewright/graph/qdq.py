@@ -15,9 +15,14 @@ from edgewright.graph.affine import Grid, dequantise, quantise, weight_grid
 from edgewright.graph.names import name_nodes
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-_DTYPES = {"int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8, "int32": ir.DataType.INT32}
-
-_WHOLE = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32})
+_DTYPES = {
+    "int8": ir.DataType.INT8,
+    "uint8": ir.DataType.UINT8,
+    "int16": ir.DataType.INT16,
+    "uint16": ir.DataType.UINT16,
+    "int32": ir.DataType.INT32,
+}
+_WHOLE = frozenset(_DTYPES.values())
 
 
 def is_quantised(graph: ir.Graph) -> bool:
@@ -122,6 +127,8 @@ def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
 
 
 def _grid(tensor: TensorPlan) -> Grid:
+    if tensor.limits is not None:
+        return Grid(tensor.dtype, *tensor.limits)
     if tensor.axis is None and any(tensor.zero_point):
         info = np.iinfo(tensor.dtype)
         return Grid(tensor.dtype, int(info.min), int(info.max))

@@ -20,24 +20,30 @@ class StaticInt8:
     A model that already carries quantisers is left as it is, and its plan is read from them.
 
     Attributes:
-        scheme: How the runtime wants it.
+        scheme: How the runtime wants it, or the name of a scheme, e.g. `onnxruntime-u8s7`.
         ranges: `minmax` or `percentile`.
         percent: Share of values inside percentile ranges.
         keep_float: Operators to leave in float: node names, patterns with `*`, `@first`, `@last`, `@depthwise`.
         ops: Quantise only these of the scheme's operators.
+        weights: Range of weights: `minmax`, or `mse` for the least squared error.
     """
 
     name: ClassVar[str] = "static-int8"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
     needs: ClassVar[tuple[str, ...]] = ("statistics",)
     quantises: ClassVar[bool] = True
 
-    scheme: Scheme
+    scheme: Scheme | str
     ranges: str = "minmax"
     percent: float = 99.999
     keep_float: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
+    weights: str = "minmax"
+
+    def __post_init__(self) -> None:
+        """Resolves a name at once, so that the step's digest holds what the scheme says and not what it is called."""
+        object.__setattr__(self, "scheme", _resolved(self.scheme))
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from edgewright.graph import qdq
@@ -49,7 +55,8 @@ class StaticInt8:
         from edgewright.graph.shapes import infer_shapes
         from edgewright.graph.statistics import read_statistics
 
-        model = infer_shapes(raise_opset(load(inputs["model"]), QDQ_OPSET))
+        scheme = _resolved(self.scheme)
+        model = infer_shapes(raise_opset(load(inputs["model"]), max(QDQ_OPSET, scheme.opset)))
         if qdq.is_quantised(model.graph):
             plan = qdq.read_plan(model.graph)
         else:
@@ -58,12 +65,18 @@ class StaticInt8:
             qdq.prepare(model)
             statistics = read_statistics(inputs["statistics"])
             unfit = masked(model.graph, statistics)
-            placement = decide(model.graph, self.scheme, self.keep_float, self.ops, unfit)
-            plan = describe(placement, self.scheme, statistics, self.ranges, self.percent)
+            placement = decide(model.graph, scheme, self.keep_float, self.ops, unfit)
+            plan = describe(placement, scheme, statistics, self.ranges, self.percent, self.weights)
             qdq.apply(model.graph, plan)
         context.progress(0.9, "saving")
         save(infer_shapes(model), out)
         (out / PLAN_FILE).write_bytes(encode_json(plan))
+
+
+def _resolved(scheme: Scheme | str) -> Scheme:
+    from edgewright.graph.schemes import find
+
+    return find(scheme) if isinstance(scheme, str) else scheme
 
 
 plugin = StaticInt8

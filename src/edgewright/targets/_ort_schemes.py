@@ -1,4 +1,4 @@
-"""How ONNX Runtime's CPU provider is best quantised, per kind of processor."""
+"""Which of ONNX Runtime's schemes are worth trying on a kind of processor."""
 
 from __future__ import annotations
 
@@ -6,58 +6,8 @@ import dataclasses
 
 from edgewright.core.measurement import Device
 from edgewright.core.target import Scheme
+from edgewright.graph.schemes.onnxruntime import S8S8, SATURATES, U8S7, U8S8, U8U8
 
-QUANTIZED = (
-    "Conv",
-    "MatMul",
-    "Gemm",
-    "Add",
-    "Mul",
-    "Concat",
-    "AveragePool",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "Sigmoid",
-    "Softmax",
-    "Where",
-)
-"""Operators with an integer kernel between quantisers. Not among them: Sub, Div, Pad, ConvTranspose, HardSwish."""
-SHARED = (
-    "MaxPool",
-    "ReduceMax",
-    "Resize",
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
-    "Gather",
-    "Slice",
-    "Split",
-    "Expand",
-    "Tile",
-    "DepthToSpace",
-)
-"""Operators that ONNX Runtime moves inside the integer region: one scale in and out. Resize only in mode nearest."""
-
-U8S8 = Scheme(
-    name="onnxruntime-u8s8",
-    activation="uint8",
-    activation_symmetric=False,
-    weight="int8",
-    weight_symmetric=True,
-    weight_per_channel=True,
-    weight_bits=8,
-    quantized=QUANTIZED,
-    shared=SHARED,
-    bias="int32",
-    outputs=("Conv", "MatMul", "Gemm"),
-)
-S8S8 = dataclasses.replace(U8S8, name="onnxruntime-s8s8", activation="int8")
-U8S7 = dataclasses.replace(U8S8, name="onnxruntime-u8s7", weight_bits=7)
-U8U8 = dataclasses.replace(U8S8, name="onnxruntime-u8u8", weight="uint8")
-ALL = (U8S8, S8S8, U8S7, U8U8)
-SATURATES = "without VNNI this processor adds products of 8-bit weights in 16 bits, which saturates"
 VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 

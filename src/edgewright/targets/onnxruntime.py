@@ -16,7 +16,6 @@ from edgewright.core.measurement import Device
 from edgewright.core.step import Context
 from edgewright.core.target import Artifact, Scheme
 from edgewright.runtimes._require import require
-from edgewright.targets._ort_schemes import ALL, schemes_for
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -51,6 +50,8 @@ class OnnxRuntimeTarget:
         return tuple(refusals(graph))
 
     def schemes(self, device: Device) -> tuple[Scheme, ...]:
+        from edgewright.targets._ort_schemes import schemes_for
+
         return schemes_for(device)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
@@ -104,6 +105,8 @@ class OnnxRuntimeTarget:
         _judge.write_artifact(artifact, out, strict=self.strict)
 
     def _entries(self, hub: Hub) -> dict[str, str]:
+        from edgewright.graph.schemes.onnxruntime import ALL
+
         scheme = next((scheme for scheme in ALL if scheme.name == hub.plan.scheme), None)
         hinted = hub.plan.hints.get("session", {})
         return {**(scheme.session if scheme else {}), **{str(k): str(v) for k, v in hinted.items()}, **self.session}

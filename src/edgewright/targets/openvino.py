@@ -12,7 +12,6 @@ from edgewright.core.step import Context
 from edgewright.core.target import Artifact, Scheme
 from edgewright.errors import StepFailed
 from edgewright.runtimes._require import require_openvino
-from edgewright.targets._ov_schemes import schemes_for
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -53,6 +52,8 @@ class OpenVinoTarget:
         return tuple(refusals(openvino, graph))
 
     def schemes(self, device: Device) -> tuple[Scheme, ...]:
+        from edgewright.targets._ov_schemes import schemes_for
+
         return schemes_for(device)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
