@@ -40,6 +40,7 @@ def describe(
     statistics: Statistics,
     ranges: str = "minmax",
     percent: float = 99.999,
+    weights: str = "minmax",
 ) -> Plan:
     """Computes the plan; a pure function of its arguments.
 
@@ -49,6 +50,7 @@ def describe(
         statistics: Of the same graph.
         ranges: `minmax` or `percentile`.
         percent: Share of values inside the range, for `percentile`.
+        weights: Range of weights: `minmax` or `mse`.
 
     Raises:
         ConfigError: The statistics lack a tensor, or hold no histograms although percentile ranges are asked for.
@@ -60,7 +62,7 @@ def describe(
     scales = {t.tensor: t.scale[0] for t in tensors}
     for node in placement.anchors:
         if has_weights(node):
-            tensors.extend(describe_weights(node, scheme, scales))
+            tensors.extend(describe_weights(node, scheme, scales, weights))
     hints = {"session": dict(scheme.session)} if scheme.session else {}
     unique = tuple({t.tensor: t for t in tensors}.values())
     return Plan(scheme.name, unique, dict(sorted(placement.kept_float.items())), hints)

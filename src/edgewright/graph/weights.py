@@ -10,7 +10,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.core.target import Scheme, TensorPlan
-from edgewright.graph.affine import channel_range, parameters, weight_grid
+from edgewright.errors import ConfigError
+from edgewright.graph.affine import weight_grid
+from edgewright.graph.weight_ranges import RULES, weight_parameters
 
 MAX_BIAS = 2**31 - 2**12
 """Largest integer of a bias; the margin is more than the rounding of float32 scales."""
@@ -27,49 +29,71 @@ def weight_axis(node: ir.Node, weights: NDArray[Any]) -> int | None:
     return 1 if weights.ndim == 2 else None
 
 
-def describe_weights(node: ir.Node, scheme: Scheme, scales: Mapping[str, float]) -> list[TensorPlan]:
+def describe_weights(
+    node: ir.Node, scheme: Scheme, scales: Mapping[str, float], rule: str = "minmax"
+) -> list[TensorPlan]:
     """Returns the plans of the weights of `node` and of its bias.
 
     Args:
         node: Operator whose second input is constant.
         scheme: Types, bits and axes.
         scales: Scale of every quantised activation by name; the bias follows from its input's.
+        rule: `minmax` covers all weights, `mse` takes the range with the least squared error.
+
+    Raises:
+        ConfigError: The rule is unknown.
     """
+    if rule not in RULES:
+        raise ConfigError(f'weights "{rule}", expected one of {", ".join(RULES)}', hint="correct the field `weights`")
     value, data = node.inputs[1], node.inputs[0]
     assert value is not None
     assert value.const_value is not None
     assert data is not None
     weights = value.const_value.numpy()
-    axis = weight_axis(node, weights) if scheme.weight_per_channel else None
+    per_channel = scheme.weight_per_channel and node.op_type not in scheme.per_tensor_ops
+    axis = weight_axis(node, weights) if per_channel else None
     bits = scheme.input_weight_bits if scheme.input_weight_bits and data.is_graph_input() else scheme.weight_bits
     grid = weight_grid(scheme.weight, bits, scheme.weight_symmetric)
-    scale, zero = parameters(*channel_range(weights, axis), grid, scheme.weight_symmetric)
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    numbers = None if bias is None or bias.const_value is None else bias.const_value.numpy()
-    quantised_bias = scheme.bias == "int32" and numbers is not None and numbers.ndim == 1 and data.name in scales
-    reason = f"extremes per {'channel' if axis is not None else 'tensor'}, {bits} bits"
-    if quantised_bias and numbers is not None:
-        widened = np.maximum(scale, _least_scale(numbers, scales[data.name or ""], scale.ndim)).astype(np.float32)
-        reason += ", widened so that the bias fits into int32" if np.any(widened > scale) else ""
-        scale = widened
-    plans = [tensor_plan(value.name or "", grid.dtype, scale, zero, axis, reason)]
-    if quantised_bias and bias is not None and numbers is not None:
+    bias = _quantised_bias(node, scheme, scales)
+    least = None if bias is None else _least_scale(_numbers(bias), scales[data.name or ""], axis is not None)
+    scale, zero = weight_parameters(weights, axis, grid, scheme.weight_symmetric, rule, 0.0 if least is None else least)
+    what = "extremes" if rule == "minmax" else "least squared error"
+    reason = f"{what} per {'channel' if axis is not None else 'tensor'}, {bits} bits"
+    if least is not None and np.any(np.atleast_1d(scale) <= np.asarray(least, np.float32)):
+        reason += ", widened so that the bias fits into int32"
+    limits = (grid.low, grid.high)
+    plans = [tensor_plan(value.name or "", grid.dtype, scale, zero, axis, reason, limits)]
+    if bias is not None:
         product = (np.float32(scales[data.name or ""]) * scale).astype(np.float32)
-        per_channel = 0 if product.ndim else None
+        zeros = np.zeros(product.shape, np.int64)
         why = "input scale x weight scale"
-        plans.append(
-            tensor_plan(bias.name or "", "int32", product, np.zeros(product.shape, np.int64), per_channel, why)
-        )
+        plans.append(tensor_plan(bias.name or "", "int32", product, zeros, 0 if product.ndim else None, why))
     return plans
 
 
-def _least_scale(bias: NDArray[Any], input_scale: float, ndim: int) -> NDArray[Any]:
+def _quantised_bias(node: ir.Node, scheme: Scheme, scales: Mapping[str, float]) -> ir.Value | None:
+    """Returns the bias of `node` if it becomes integers."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    data = node.inputs[0]
+    if scheme.bias != "int32" or bias is None or bias.const_value is None or data is None or data.name not in scales:
+        return None
+    return bias if bias.const_value.numpy().ndim == 1 else None
+
+
+def _numbers(value: ir.Value) -> NDArray[Any]:
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _least_scale(bias: NDArray[Any], input_scale: float, per_channel: bool) -> NDArray[Any]:
     """Returns the smallest weight scale with which `bias` stays within int32."""
     least = np.abs(bias.astype(np.float64)) / (input_scale * MAX_BIAS)
-    return np.asarray(least if ndim else least.max(initial=0.0))
+    return np.asarray(least if per_channel else least.max(initial=0.0))
 
 
-def tensor_plan(name: str, dtype: str, scale: Any, zero: Any, axis: int | None, reason: str) -> TensorPlan:
+def tensor_plan(
+    name: str, dtype: str, scale: Any, zero: Any, axis: int | None, reason: str, limits: tuple[int, int] | None = None
+) -> TensorPlan:
     """Returns the plan of one tensor from arrays of scales and zero points."""
     scales = tuple(float(s) for s in np.atleast_1d(scale))
-    return TensorPlan(name, dtype, scales, tuple(int(z) for z in np.atleast_1d(zero)), axis, reason)
+    return TensorPlan(name, dtype, scales, tuple(int(z) for z in np.atleast_1d(zero)), axis, reason, limits)
