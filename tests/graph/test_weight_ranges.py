@@ -91,23 +91,23 @@ def test_the_least_scale_is_kept() -> None:
 def planned(rule: str) -> tuple[ir.Model, dict[str, Any]]:
     model = simplify(raise_opset(ir.from_proto(CASES[0].build()), 17))
     seen = Statistics(3, {v.name or "": TensorStatistics(-1.0, 2.0) for v in activations(model.graph)})
-    scheme = dataclasses.replace(INTEGER, weight_per_channel=False)
+    scheme = dataclasses.replace(INTEGER, weight_per_channel=False, weight_bits=4)
     plan = describe(decide(model.graph, scheme), scheme, seen, weights=rule)
     qdq.apply(model.graph, plan)
     return model, {t.tensor: t for t in plan.tensors}
 
 
-def test_seven_bits_saturate_at_seven_bits_in_the_model(tmp_path: Any) -> None:
-    """Values beyond a narrowed range must not use the eighth bit, which the processor has no room for."""
+def test_narrowed_weights_saturate_at_their_own_bits_in_the_model(tmp_path: Any) -> None:
+    """Values beyond a narrowed range must not use the higher bits, which the processor has no room for."""
     model, plan = planned("mse")
     save(model, tmp_path)
     onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
     stored = [v for v in load(tmp_path).graph.initializers.values() if (v.name or "").endswith("/quantised")]
     integers = [v.const_value.numpy() for v in stored if v.const_value is not None and v.dtype == ir.DataType.INT8]
     assert len(integers) == 4
-    assert max(int(np.abs(each.astype(int)).max()) for each in integers) == 63
-    assert "least squared error per tensor, 7 bits" in {t.reason for t in plan.values()}
-    assert any(plan[t].scale[0] < planned("minmax")[1][t].scale[0] for t in plan if t.startswith("w"))
+    assert max(int(np.abs(each.astype(int)).max()) for each in integers) == 7
+    assert "least squared error per tensor, 4 bits" in {t.reason for t in plan.values()}
+    assert all(each.scale[0] <= planned("minmax")[1][name].scale[0] for name, each in plan.items() if each.limits)
 
 
 def test_an_unknown_rule_is_refused() -> None:
