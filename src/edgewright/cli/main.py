@@ -25,9 +25,10 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import bundle, cache, model, optimize, run, targets
+    from edgewright.cli import apply, bundle, cache, model, optimize, run, targets
 
     app.command("optimize")(optimize.optimize)
+    app.command("apply")(apply.apply)
     app.command("inspect")(model.inspect)
     app.command("merge")(model.merge)
     app.command("pack")(bundle.pack)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from edgewright.core.codec import decode_stored
 from edgewright.core.measurement import Measurement, Quality, Timing
 from edgewright.core.recipe import BROKE, FAILED, MET, REFUSED, Candidate, Recipe, StepSpec
 from edgewright.core.target import Artifact, OperatorTime
-from edgewright.engine import registry
 from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ConfigError, DataError, EdgewrightError, MetricFailed, OutOfSpace, ToolchainMissing
+from edgewright.search.chain import Chain
 from edgewright.search.ladder import Rung
 from edgewright.search.request import Request
 
@@ -98,16 +97,8 @@ class Trials:
 
     def apply(self, recipe: Recipe) -> Result:
         """Runs the passes of `recipe` on the imported model."""
-        model = float_model = self.imported
-        for spec in recipe.passes:
-            named = self._named_inputs(spec, model, float_model)
-            gathered = tuple(made.record for made in named.values() if isinstance(made, Result))
-            given = {name: made.as_input() if isinstance(made, Result) else made for name, made in named.items()}
-            inputs = {"model": model.as_input(), **given}
-            model = self.executor.run("passes", spec, inputs, lineage=(*model.lineage, *gathered))
-            if not getattr(registry.load("passes", spec.name), "quantises", False):
-                float_model = model
-        return model
+        chain = Chain(self.executor, self.data, self.request.search.calibration_limit)
+        return chain.run(self.imported, recipe.passes)
 
     def compile(self, target: StepSpec, model: Result) -> Result:
         """Compiles `model` for `target`."""
@@ -173,24 +164,6 @@ class Trials:
         assert candidate.measurement is not None
         violations = self.request.budget.check(self.reference.quality, candidate.measurement)
         return replace(candidate, violations=violations, verdict=BROKE if violations else MET)
-
-    def _named_inputs(self, spec: StepSpec, model: Result, float_model: Result) -> Mapping[str, Input | Result]:
-        """Makes what a pass declares it needs beside the model.
-
-        `data`; `statistics` gathered from the model; `float`, the model as it was before passes that quantise it.
-        """
-        makers: dict[str, Callable[[], Input | Result]] = {
-            "data": lambda: self.data,
-            "statistics": lambda: self._statistics(model),
-            "float": lambda: float_model,
-        }
-        needs: tuple[str, ...] = getattr(registry.load("passes", spec.name), "needs", ())
-        return {name: makers[name]() for name in needs}
-
-    def _statistics(self, model: Result) -> Result:
-        config: dict[str, Any] = {"limit": self.request.search.calibration_limit}
-        inputs = {"model": model.as_input(), "data": self.data}
-        return self.executor.run("passes", StepSpec("calibrate", config), inputs)
 
 
 def read(made: Result, name: str, kind: type[T]) -> T:
