@@ -58,8 +58,8 @@ check: lint ## Style, types, architecture and the fast tests, in under 90 second
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not bench and not prove"
 
 bench: $(VENV)/.dev ## Compare with other tools in one interleaved run
-	$(BIN)/python benchmarks/peers.py --model kws
-	$(BIN)/python benchmarks/peers.py --model yolox
+	$(BIN)/python benchmarks/peers --model kws
+	$(BIN)/python benchmarks/peers --model yolox
 
 prove: $(VENV)/.dev ## The long proofs: killed at every moment, full disk, older processors
 	$(BIN)/python -m pytest -m prove

@@ -1,6 +1,6 @@
-"""Trains the ResNet-20 on Fashion-MNIST and sets images aside for calibration and tuning.
+"""Trains a network on Fashion-MNIST and sets images aside for calibration and tuning.
 
-Reads `$EDGEWRIGHT_BENCH/fashion_mnist`, writes `work/resnet20.safetensors` and `work/heldout.npz` beside this file.
+Reads `$EDGEWRIGHT_BENCH/fashion_mnist`, writes `work/NETWORK.safetensors` and `work/heldout.npz` beside this file.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 import time
 from pathlib import Path
 
+import network as networks
 import numpy as np
 import torch
-from network import resnet20
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -69,6 +69,7 @@ def accuracy(network: nn.Module, x: Tensor, y: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("EDGEWRIGHT_BENCH", "")) / "fashion_mnist")
+    parser.add_argument("--network", choices=("resnet20", "mobilenetv2"), default="resnet20")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
@@ -83,10 +84,11 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(x))  # the files are ordered by class
     (HERE / "work").mkdir(exist_ok=True)
     hold_out(options.data, order[:HELD_OUT], HERE / "work" / "heldout.npz")
-    network = resnet20().to(memory_format=torch.channels_last)
+    network = getattr(networks, options.network)().to(memory_format=torch.channels_last)
     train(network, x[order[HELD_OUT:]], y[order[HELD_OUT:]], options.epochs, options.batch)
     top1 = accuracy(network, *load(options.data, "test"))
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, HERE / "work" / "resnet20.safetensors")
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, HERE / "work" / f"{options.network}.safetensors")
     print(f"top-1 on the 10,000 test images: {top1:.4f} after {time.perf_counter() - started:.0f} s")
 
 
