@@ -11,6 +11,48 @@ STAGES = (PREPROCESSING, IMPORT, CLEAN_UP, CONVERSION, PRECISION, RUNTIME, POSTP
 """Where accuracy can be lost, in the order data passes through."""
 
 
+EXACT_DB = 200.0
+"""Written for a signal-to-noise ratio without noise, minus it for one without signal: JSON has no infinities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often values occurred.
+
+    Attributes:
+        low: Lower end of the first bin.
+        high: Upper end of the last bin.
+        counts: Values per bin; bins are of equal width.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightUse:
+    """How the integers of a layer's weights hold the float weights of the reference.
+
+    Attributes:
+        tensor: Name in the candidate.
+        dtype: Type of the integers.
+        scales: Smallest and largest scale; equal where there is one for all channels.
+        low: Smallest real value that the integers of some channel express.
+        high: Largest.
+        sqnr_db: Of the stored weights against the reference's; None where the reference's are not known.
+        values: Of the reference's weights, or of the stored ones where those are not known.
+    """
+
+    tensor: str
+    dtype: str
+    scales: tuple[float, float]
+    low: float
+    high: float
+    sqnr_db: float | None = None
+    values: Histogram | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RangeUse:
     """How the values of a quantised tensor use the range that its integers can express.
@@ -41,7 +83,7 @@ class LayerParity:
         candidate: Its name in the candidate.
         node: Node of the reference that makes it.
         op: That node's operator.
-        sqnr_db: Signal to quantisation-noise ratio of what has accumulated up to here, in dB; infinite if equal.
+        sqnr_db: Signal to quantisation-noise ratio of what has accumulated up to here, in dB; `EXACT_DB` if equal.
         local_sqnr_db: The same for the error made by this layer alone, its inputs taken from the reference; None where
             the layer could not be run alone.
         cosine: Cosine similarity, -1 to 1.
@@ -52,6 +94,13 @@ class LayerParity:
         candidate_high: Largest value of the candidate.
         range: How the integers' range is used; None where the tensor is not quantised.
         precision: What the candidate's layer really computes in, where the runtime says: `int8`, `float16`, ...
+        matched: How the two were found to be the same: `name`, `values` or `order`.
+        candidate_node: The candidate's node that makes its tensor.
+        candidate_op: That node's operator.
+        not_finite: Values of the candidate that are not a number or infinite; they count in no other figure.
+        values: Of the reference.
+        candidate_values: Of the candidate.
+        weights: How its weights are stored, where they are integers.
     """
 
     tensor: str
@@ -68,6 +117,13 @@ class LayerParity:
     candidate_high: float
     range: RangeUse | None = None
     precision: str = ""
+    matched: str = "name"
+    candidate_node: str = ""
+    candidate_op: str = ""
+    not_finite: int = 0
+    values: Histogram | None = None
+    candidate_values: Histogram | None = None
+    weights: WeightUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

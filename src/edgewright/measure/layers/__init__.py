@@ -1,0 +1,1 @@
+"""Inner tensors of two models on the same samples, through their real runtimes: taken, matched, compared."""

@@ -1,0 +1,215 @@
+"""Which tensor of the candidate stands for which of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.measure.layers.layouts import Layout, layouts
+from edgewright.measure.layers.sides import Tap
+
+Values = Mapping[str, NDArray[Any]]
+NAME, VALUES, ORDER = "name", "values", "order"
+CERTAIN = 0.8
+"""Least correlation at which values alone prove two tensors to be the same."""
+BETTER = 0.2
+"""How much better another tensor must correlate before a name is taken to mean something else."""
+
+
+MOVES = "data movement"
+_OTHER_WORDS = {
+    "product": "CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV FULLY_CONNECTED BATCH_MATMUL Convolution GroupConvolution",
+    "activation": "LOGISTIC RELU RELU6 LEAKY_RELU PRELU HARD_SWISH TANH SOFTMAX ELU GELU LOG_SOFTMAX",
+    "arithmetic": "ADD SUB MUL DIV MAXIMUM MINIMUM POW SQRT EXP Multiply Subtract Divide",
+    "pooling and reduction": "MAX_POOL_2D AVERAGE_POOL_2D MEAN SUM REDUCE_MAX REDUCE_MIN AvgPool",
+    MOVES: "RESHAPE TRANSPOSE CONCATENATION PAD STRIDED_SLICE SLICE QUANTIZE DEQUANTIZE SPLIT GATHER",
+}
+_KINDS = {op: name for name, ops in _OTHER_WORDS.items() for op in ops.split()}
+
+
+def kind(op: str) -> str:
+    """Returns what an operator of any runtime does, in the words of `graph.kinds`."""
+    from edgewright.graph.kinds import kind_of
+
+    return _KINDS.get(op) or kind_of(op)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A pair of tensors.
+
+    Attributes:
+        reference: Of the reference.
+        candidate: Of the candidate.
+        layout: From the candidate's layout to the reference's.
+        how: `NAME`, `VALUES` or `ORDER`.
+    """
+
+    reference: Tap
+    candidate: Tap
+    layout: Layout
+    how: str
+
+
+def correlation(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
+    """Returns Pearson's correlation, -1 to 1; 0 where a side is constant or not finite.
+
+    Means are taken off: after a sigmoid any two tensors have a high cosine.
+    """
+    x, y = reference.astype(np.float64).reshape(-1), candidate.astype(np.float64).reshape(-1)
+    x, y = x - x.mean(), y - y.mean()
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / norm if np.isfinite(norm) and norm > 0 else 0.0
+
+
+def fit(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[float, Layout | None]:
+    """Returns the best correlation over all layouts, and that layout; (0, None) where shapes do not fit."""
+    best: tuple[float, Layout | None] = (0.0, None)
+    for layout in layouts(reference.shape, candidate.shape):
+        found = correlation(reference, layout.to_reference(candidate, reference.shape))
+        if best[1] is None or found > best[0] + 1e-6:
+            best = found, layout
+    return best
+
+
+def match(
+    reference: Sequence[Tap], candidate: Sequence[Tap], values: tuple[Values, Values], hidden: Mapping[str, str]
+) -> tuple[tuple[Match, ...], dict[str, str]]:
+    """Pairs tensors: by name where the values do not speak against it, then by values, then by their place.
+
+    Args:
+        reference: Tensors of the reference, in order.
+        candidate: Tensors of the candidate, in order.
+        values: Of both on the same sample, by `Tap.source`.
+        hidden: Tensor of the candidate -> why it cannot be read.
+
+    Returns:
+        Pairs in the reference's order, at most one per tensor; and tensor of the reference -> why it has none.
+    """
+    pairing = _Pairing(reference, candidate, values)
+    pairing.by_name()
+    pairing.by_values()
+    pairing.by_order()
+    found = tuple(pairing.found[i] for i in sorted(pairing.found))
+    missing = {tap.tensor: pairing.reason(i, hidden) for i, tap in enumerate(reference) if i not in pairing.found}
+    return found, missing
+
+
+class _Pairing:
+    def __init__(self, reference: Sequence[Tap], candidate: Sequence[Tap], values: tuple[Values, Values]) -> None:
+        self.reference, self.candidate = reference, candidate
+        self.left = [values[0][tap.source] for tap in reference]
+        self.right = [values[1][tap.source] for tap in candidate]
+        self.found: dict[int, Match] = {}
+        self.taken: dict[int, int] = {}
+        self.nearest: dict[int, tuple[float, str]] = {}
+
+    def by_name(self) -> None:
+        """A name counts unless a neighbour of the same shape fits far better: folding moves names along a chain."""
+        known = {tap.tensor: i for i, tap in reversed(list(enumerate(self.reference)))}
+        nodes = {tap.node: i for i, tap in reversed(list(enumerate(self.reference))) if tap.node}
+        for j, tap in enumerate(self.candidate):
+            i = next((found for n in tap.names if (found := known.get(n, nodes.get(n))) is not None), None)
+            if i is None or i in self.found:
+                continue
+            near, layout = fit(self.left[i], self.right[j])
+            if layout is not None and not self._better_neighbour(i, j, near):
+                self._pair(i, j, layout, NAME)
+
+    def _better_neighbour(self, i: int, j: int, near: float) -> bool:
+        if near >= CERTAIN:
+            return False
+        around = (k for k in range(i - 3, i + 4) if 0 <= k < len(self.left) and k != i and k not in self.found)
+        return any(fit(self.left[k], self.right[j])[0] > max(near + BETTER, CERTAIN) for k in around)
+
+    def by_values(self) -> None:
+        """The best correlated first; of equals, the one that computes, then the nearest in place."""
+        pairs = []
+        for i in self._open(self.left, self.found):
+            for j in self._open(self.right, self.taken):
+                if not _alike(self.left[i], self.right[j]):
+                    continue
+                near, layout = fit(self.left[i], self.right[j])
+                if layout is not None and near > self.nearest.get(i, (0.0, ""))[0]:
+                    self.nearest[i] = near, self.candidate[j].tensor
+                if layout is not None and near >= CERTAIN:
+                    apart = abs(i / len(self.left) - j / len(self.right))
+                    pairs.append((round(-near, 3), self._rank(i, j), apart, i, j, layout))
+        for _, _, _, i, j, layout in sorted(pairs, key=lambda pair: pair[:5]):
+            if i not in self.found and j not in self.taken:
+                self._pair(i, j, layout, VALUES)
+
+    def _rank(self, i: int, j: int) -> int:
+        one, other = kind(self.reference[i].op), kind(self.candidate[j].op)
+        return 0 if one == other else 2 if MOVES in (one, other) else 1
+
+    def by_order(self) -> None:
+        """Between two certain pairs, tensors of one shape and kind follow each other in the same order."""
+        anchors = [(-1, -1), *_rising([(i, self.taken_by(i)) for i in sorted(self.found)])]
+        anchors.append((len(self.left), len(self.right)))
+        for (i0, j0), (i1, j1) in pairwise(anchors):
+            spare = [j for j in range(j0 + 1, j1) if j not in self.taken]
+            for i in range(i0 + 1, i1):
+                chosen = next((j for j in spare if i not in self.found and self._same_place(i, j)), None)
+                if chosen is not None:
+                    _, layout = fit(self.left[i], self.right[chosen])
+                    assert layout is not None
+                    self._pair(i, chosen, layout, ORDER)
+                    spare = [j for j in spare if j > chosen]
+
+    def _same_place(self, i: int, j: int) -> bool:
+        one, other = kind(self.reference[i].op), kind(self.candidate[j].op)
+        fits = next(layouts(self.left[i].shape, self.right[j].shape), None) is not None
+        return fits and one == other and one != MOVES
+
+    def taken_by(self, i: int) -> int:
+        """Returns the candidate's tensor paired with tensor `i` of the reference."""
+        return next(j for j, found in self.taken.items() if found == i)
+
+    def reason(self, i: int, hidden: Mapping[str, str]) -> str:
+        """Says why tensor `i` of the reference has no partner."""
+        tap = self.reference[i]
+        if tap.tensor in hidden:
+            return hidden[tap.tensor]
+        if i in self.nearest:
+            near, other = self.nearest[i]
+            return f'nothing of its shape is left that agrees with it; the nearest, "{other}", correlates by {near:.2f}'
+        shape = "x".join(map(str, self.left[i].shape)) or "scalar"
+        return f"the candidate has no tensor of its shape left ({shape})"
+
+    def _pair(self, i: int, j: int, layout: Layout, how: str) -> None:
+        self.found[i] = Match(self.reference[i], self.candidate[j], layout, how)
+        self.taken[j] = i
+
+    def _open(self, arrays: Sequence[NDArray[Any]], taken: Mapping[int, Any]) -> list[int]:
+        return [k for k in range(len(arrays)) if k not in taken]
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two tensors have as many elements and comparable spread, which no layout changes."""
+    if one.size != other.size or one.size < 2:
+        return False
+    a, b = float(np.std(one, dtype=np.float64)), float(np.std(other, dtype=np.float64))
+    return a > 0 and b > 0 and 0.2 < a / b < 5
+
+
+def _rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Returns the longest selection of `pairs`, sorted by their first, whose seconds rise too."""
+    if not pairs:
+        return []
+    length, before = [1] * len(pairs), [-1] * len(pairs)
+    for k in range(len(pairs)):
+        for m in range(k):
+            if pairs[m][1] < pairs[k][1] and length[m] + 1 > length[k]:
+                length[k], before[k] = length[m] + 1, m
+    k = max(range(len(pairs)), key=length.__getitem__)
+    found: list[tuple[int, int]] = []
+    while k >= 0:
+        found.append(pairs[k])
+        k = before[k]
+    return found[::-1]

@@ -1,0 +1,178 @@
+"""An ONNX artifact in ONNX Runtime, its inner tensors exposed as further outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgewright.core.codec import encode_json
+from edgewright.core.target import Artifact, Runner, RunOptions
+from edgewright.core.tensors import TensorSpec
+from edgewright.graph.load import dtype_name, load, save
+from edgewright.graph.names import name_nodes
+from edgewright.graph.shapes import infer_shapes
+from edgewright.measure.layers import taps as graph_taps
+from edgewright.measure.layers.sides import Feed, Integers, LocalRunner, Tap, Weights
+from edgewright.runtimes import load_artifact, open_runner
+from edgewright.runtimes._capture import fused_by_onnxruntime
+
+_FUSED_AWAY = "fused: the runtime computes it inside another kernel"
+
+
+@dataclass(slots=True)
+class OnnxSide:
+    """See `sides.Side`."""
+
+    title: str
+    runtime: str
+    inputs: tuple[TensorSpec, ...]
+    taps: tuple[Tap, ...]
+    outputs: tuple[Tap, ...]
+    hidden: Mapping[str, str]
+    notes: tuple[str, ...]
+    model: ir.Model
+    runner: Runner
+    artifact: Artifact
+    folder: Path
+    stored_inputs: Mapping[str, Integers] = field(default_factory=dict)
+
+    def run(self, feed: Feed) -> Mapping[str, NDArray[Any]]:
+        found = self.runner.run(feed)
+        return {tap.source: real(found[tap.source], tap) for tap in (*self.taps, *self.outputs)}
+
+    def weights(self, tap: Tap) -> Weights | None:
+        return graph_taps.weights(self.model, tap)
+
+    @contextmanager
+    def local(self, given: Sequence[Tap]) -> Iterator[LocalRunner | None]:
+        from edgewright.measure.layers.apart import taken_apart
+
+        parts = taken_apart(self.model, given)
+        folder = self.folder / "apart"
+        with opened(parts.model, self.artifact, folder) as runner:
+            yield _Apart(runner, parts.entries, given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    runner: Runner
+    entries: Mapping[str, str]
+    given: Sequence[Tap]
+
+    def run(self, feed: Feed, given: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        wanted = {spec.name: spec.dtype for spec in self.runner.inputs}
+        fed = {name: array for name, array in feed.items() if name in wanted}
+        fed |= {entry: given[source].astype(wanted[entry]) for source, entry in self.entries.items()}
+        found = self.runner.run(fed)
+        return {tap.source: real(found[tap.source], tap) for tap in self.given}
+
+
+@contextmanager
+def open_onnx(artifact: Path, title: str, scratch: Path, *, all_floats: bool = False) -> Iterator[OnnxSide]:
+    """Opens an artifact of ONNX Runtime.
+
+    Args:
+        artifact: Its folder.
+        title: For a reader.
+        scratch: An empty folder.
+        all_floats: Read every activation of a model without quantisers, also what would be fused: float kernels
+            compute the same on their own.
+
+    Raises:
+        StepFailed: ONNX Runtime cannot run it.
+    """
+    described = load_artifact(artifact)
+    model = infer_shapes(load(artifact / described.files[0]))
+    name_nodes(model.graph)
+    every = graph_taps.taps(model, described.placement)
+    quantised = any(tap.integers for tap in every)
+    harmless = all_floats and not quantised
+    kept, hidden, notes = (
+        (every, {}, ()) if harmless else _unfused(model, every, artifact / described.files[0], described, scratch)
+    )
+    outputs = tuple(_output(spec.name, every) for spec in described.outputs)
+    with opened(with_outputs(model, kept), described, scratch / "tapped") as runner:
+        runtime = f"{described.runtime} {described.runtime_version}"
+        yield OnnxSide(
+            title, runtime, described.inputs, kept, outputs, hidden, notes, model, runner, described, scratch
+        )
+
+
+def real(values: NDArray[Any], tap: Tap) -> NDArray[Any]:
+    """Returns real values of what the runtime gave for `tap`."""
+    if tap.integers is not None and tap.integers.dtype == values.dtype.name:
+        return tap.integers.real(values)
+    return values
+
+
+def with_outputs(model: ir.Model, taps: Sequence[Tap]) -> ir.Model:
+    """Returns a copy of `model` with the sources of `taps` as outputs behind its own."""
+    copy = model.clone()
+    present = {v.name for v in copy.graph.outputs}
+    values = {v.name: v for node in copy.graph for v in node.outputs}
+    copy.graph.outputs.extend(values[tap.source] for tap in taps if tap.source not in present)
+    return copy
+
+
+@contextmanager
+def opened(model: ir.Model, artifact: Artifact, folder: Path) -> Iterator[Runner]:
+    """Opens `model` as `artifact` would be: same runtime, same session options."""
+    save(model, folder)
+    specs = _specs(model)
+    files = tuple(sorted(file.name for file in folder.iterdir()))
+    (folder / "artifact.json").write_bytes(
+        encode_json(replace(artifact, files=files, inputs=specs[0], outputs=specs[1], placement=()))
+    )
+    with open_runner(folder, RunOptions(threads=1)) as runner:
+        yield runner
+
+
+def _specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Shapes are left open: values taken apart are as large as the samples make them."""
+    graph = model.graph
+    inputs = [v for v in graph.inputs if v.name not in graph.initializers]
+    return (
+        tuple(TensorSpec(v.name or "", dtype_name(v.dtype), ("",) * len(v.shape or ())) for v in inputs),
+        tuple(TensorSpec(v.name or "", dtype_name(v.dtype), ()) for v in graph.outputs),
+    )
+
+
+def _output(name: str, every: Sequence[Tap]) -> Tap:
+    known = next((tap for tap in every if tap.tensor == name), None)
+    return Tap(name, known.node if known else "", known.op if known else "", name, (name,))
+
+
+def _unfused(
+    model: ir.Model, every: tuple[Tap, ...], file: Path, artifact: Artifact, scratch: Path
+) -> tuple[tuple[Tap, ...], dict[str, str], tuple[str, ...]]:
+    """Leaves out what reading would keep the runtime from fusing, and checks that the rest changes nothing."""
+    (scratch / "plain").mkdir(parents=True)
+    plain = onnx.load(fused_by_onnxruntime(file, artifact.session, scratch / "plain"), load_external_data=False)
+    alive = {name for node in plain.graph.node for name in node.output}
+    own = {v.name for v in model.graph.outputs}
+    kept = tuple(tap for tap in every if tap.source in alive or tap.source in own)
+    hidden = {tap.tensor: _FUSED_AWAY for tap in every if tap not in kept}
+    for chosen in (kept, tuple(tap for tap in kept if tap.integers or tap.source in own)):
+        probe = scratch / f"probe-{len(chosen)}"
+        probe.mkdir(exist_ok=True)
+        path = save(with_outputs(model, chosen), probe)
+        seen = onnx.load(fused_by_onnxruntime(path, artifact.session, probe), load_external_data=False)
+        changed = _kernels(seen) - _kernels(plain)
+        if not changed:
+            return chosen, hidden | {tap.tensor: _FUSED_AWAY for tap in kept if tap not in chosen}, ()
+    note = f"reading inner tensors makes ONNX Runtime run other kernels: {dict(changed)}"
+    return kept, hidden, (note,)
+
+
+def _kernels(model: onnx.ModelProto) -> Counter[str]:
+    """Counts kernels; conversions between integers and floats may be added for reading without harm."""
+    skipped = ("QuantizeLinear", "DequantizeLinear", "Constant", "Identity")
+    return Counter(node.op_type for node in model.graph.node if node.op_type not in skipped)

@@ -1,0 +1,88 @@
+"""From a path to a side: what kind of model it is and which runtime opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright.errors import SourceError, UsageError
+from edgewright.measure.layers.sides import Side
+
+ARTIFACT = "artifact.json"
+
+
+@dataclass(slots=True)
+class Scratch:
+    """A context for a target that is run here and not by the executor."""
+
+    scratch: Path
+    seed: int = 0
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Reports nothing."""
+
+
+@contextmanager
+def open_side(path: Path, scratch: Path, *, all_floats: bool = False) -> Iterator[Side]:
+    """Opens a model in its own runtime.
+
+    Args:
+        path: An .onnx or .tflite file, a hub model folder, an artifact folder, or an .ewb bundle.
+        scratch: An empty folder.
+        all_floats: See `onnx_side.open_onnx`.
+
+    Raises:
+        SourceError: It is none of these, or cannot be read.
+        UsageError: Its runtime gives no inner tensors.
+        ToolchainMissing: Its runtime is not installed.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".tflite":
+        from edgewright.measure.layers.tflite_side import open_tflite
+
+        with open_tflite(path) as tflite:
+            yield tflite
+        return
+    artifact = _artifact(path, scratch)
+    from edgewright.runtimes import load_artifact
+
+    runtime = load_artifact(artifact).runtime
+    title = f"{path.name}, {runtime}"
+    if runtime == "onnxruntime":
+        from edgewright.measure.layers.onnx_side import open_onnx
+
+        with open_onnx(artifact, title, scratch / "onnx", all_floats=all_floats) as onnx:
+            yield onnx
+    elif runtime == "openvino":
+        from edgewright.measure.layers.openvino_side import open_openvino
+
+        with open_openvino(artifact, title) as openvino:
+            yield openvino
+    else:
+        raise UsageError(f"{path}: {runtime} shows no inner tensors", hint="compare onnxruntime, openvino or .tflite")
+
+
+def _artifact(path: Path, scratch: Path) -> Path:
+    if path.suffix.lower() == ".ewb":
+        from edgewright.bundle import open_bundle
+
+        return open_bundle(path).artifact
+    if (path / ARTIFACT).is_file():
+        return path
+    if path.suffix.lower() == ".onnx" or path.is_dir():
+        return _compiled(path, scratch)
+    raise SourceError(
+        f"{path}: neither .onnx, .tflite, .ewb nor a folder of a model or an artifact", hint="check the path"
+    )
+
+
+def _compiled(path: Path, scratch: Path) -> Path:
+    """Makes an artifact of ONNX Runtime of a model, which also tells where each node runs."""
+    from edgewright.targets.onnxruntime import OnnxRuntimeTarget
+
+    out = scratch / "artifact"
+    out.mkdir()
+    OnnxRuntimeTarget().run({"model": path}, out, Scratch(scratch))
+    return out
