@@ -1,0 +1,241 @@
+"""An ONNX graph as an fx graph, node by node."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+from torch import fx, nn
+
+from edgewright.errors import SourceError
+from edgewright.graph.bridge import operators
+from edgewright.graph.bridge.elements import to_tensor
+from edgewright.graph.bridge.operators import FACTS, OPERATORS, Signature
+from edgewright.graph.bridge.paths import attach
+from edgewright.graph.opset import opset
+
+STANDARD = ("", "ai.onnx")
+
+
+def convert(model: ir.Model, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> fx.GraphModule:
+    """Does what `edgewright.graph.bridge.to_torch` says."""
+    if model.functions:
+        model = InlinePass()(model.clone()).model
+    check(model)
+    values = _by_name(model.graph)
+    given = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
+    if inputs is not None:
+        given = [_find(values, name) for name in inputs]
+    wanted = list(model.graph.outputs) if outputs is None else [_find(values, name) for name in outputs]
+    return build(model.graph, given, wanted, opset(model))
+
+
+def check(model: ir.Model) -> None:
+    """Checks that every node can be converted, before any is.
+
+    Raises:
+        SourceError: One cannot; the message names the node, its operator and its opset.
+    """
+    version, newest = opset(model), onnx.defs.onnx_opset_version()
+    if not operators.OLDEST <= version <= newest:
+        raise SourceError(
+            f"opset {version}, the bridge to PyTorch converts {operators.OLDEST} to {newest}",
+            hint="raise or lower the model's opset with onnx.version_converter, or export it again",
+        )
+    faults = [fault for node in ir.traversal.RecursiveGraphIterator(model.graph) if (fault := _fault(node, version))]
+    if faults:
+        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise SourceError(
+            f"the bridge to PyTorch cannot convert {'; '.join(faults[:3])}{more}",
+            hint="export the model with standard operators; edgewright.graph.bridge.claims() lists those converted",
+        )
+
+
+def _fault(node: ir.Node, version: int) -> str:
+    name = f"node {node.name!r} ({node.domain + '.' if node.domain else ''}{node.op_type}, opset {version})"
+    if node.domain not in STANDARD or node.op_type not in {*OPERATORS, *operators.CONTROL}:
+        return name
+    if node.op_type in operators.CONTROL:
+        return ""
+    known = operators.signature(node.op_type).attributes
+    strange = sorted(a for a in node.attributes if a not in known)
+    return f"{name}: attribute {', '.join(strange)}" if strange else ""
+
+
+def build(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], version: int) -> fx.GraphModule:
+    """Converts the part of `graph` that computes `outputs` from `inputs`.
+
+    Raises:
+        SourceError: An output depends on an input of the graph that is not given.
+    """
+    builder = _Builder(version)
+    for value in inputs:
+        builder.placeholder(value)
+    for node in _needed(graph, inputs, outputs):
+        builder.add(node)
+    return builder.finish(inputs, outputs)
+
+
+class _Builder:
+    """One fx graph in the making, and the module that holds its tensors."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.made: dict[ir.Value, fx.Node] = {}
+        self.paths: dict[str, str] = {}
+
+    def placeholder(self, value: ir.Value) -> None:
+        node = self.graph.placeholder(_identifier(value.name))
+        self._name(node, value)
+
+    def add(self, node: ir.Node) -> None:
+        if node.op_type == "Constant":
+            return
+        signature = operators.signature(node.op_type)
+        args = [self._argument(node, index, signature) for index in range(len(node.inputs))]
+        while args and args[-1] is None and not signature.variadic:
+            args.pop()
+        attributes = {name: _plain(attribute) for name, attribute in node.attributes.items()}
+        attributes.update(_facts(node, signature, self.version))
+        made = self.graph.call_function(OPERATORS[node.op_type], tuple(args), attributes)
+        made.meta["onnx"] = node.name
+        if len(node.outputs) == 1 and node.op_type not in _TUPLES:
+            self._name(made, node.outputs[0])
+            return
+        for index, value in enumerate(node.outputs):
+            if value.name and (value.uses() or value.is_graph_output()):
+                self._name(self.graph.call_function(operator.getitem, (made, index)), value)
+
+    def finish(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> fx.GraphModule:
+        self.graph.output(tuple(self._tensor(value, trainable=True) for value in outputs))
+        self.graph.lint()
+        module = fx.GraphModule(self.root, self.graph)
+        module.meta.update(
+            inputs=tuple(str(v.name) for v in inputs),
+            outputs=tuple(str(v.name) for v in outputs),
+            initialisers=dict(self.paths),
+        )
+        return module
+
+    def _argument(self, node: ir.Node, index: int, signature: Signature) -> Any:
+        value = node.inputs[index]
+        if value is None:
+            return None
+        if index in signature.fixed and value not in self.made and (array := fixed(value)) is not None:
+            return array.tolist()
+        return self._tensor(value, trainable=index not in signature.buffers)
+
+    def _tensor(self, value: ir.Value, *, trainable: bool) -> fx.Node:
+        if value in self.made:
+            return self.made[value]
+        array = fixed(value)
+        assert array is not None, value
+        tensor = to_tensor(array, value.const_value.dtype if value.const_value is not None else None)
+        stored = value.producer() is None
+        trainable = trainable and stored and tensor.is_floating_point() and tensor.dim() > 0
+        path = attach(self.root, str(value.name), tensor, trainable=trainable)
+        if stored:
+            self.paths[str(value.name)] = path
+        self._name(self.graph.get_attr(path), value)
+        return self.made[value]
+
+    def _name(self, node: fx.Node, value: ir.Value) -> None:
+        node.meta["tensor"] = value.name
+        self.made[value] = node
+
+
+_TUPLES = frozenset({"Split"})
+"""Operators that give a tuple even of one output."""
+
+
+def fixed(value: ir.Value) -> np.ndarray[Any, Any] | None:
+    """Returns the array that `value` always holds, None when it is computed or given."""
+    if value.const_value is not None:
+        return value.const_value.numpy()
+    node = value.producer()
+    if node is None or node.op_type != "Constant" or node.domain not in STANDARD:
+        return None
+    (attribute,) = node.attributes.values()
+    if attribute.name == "value":
+        return np.asarray(attribute.as_tensor().numpy())
+    kind = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    if attribute.name not in kind:
+        raise SourceError(
+            f"node {node.name!r} (Constant): a {attribute.name} cannot be held in PyTorch",
+            hint="store the constant as a dense numeric tensor",
+        )
+    return np.array(attribute.value, dtype=kind[attribute.name])
+
+
+def _needed(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> list[ir.Node]:
+    """Nodes between `inputs` and `outputs`, in the graph's order."""
+    known, found, stack = set(inputs), set[ir.Node](), list(outputs)
+    while stack:
+        value = stack.pop()
+        if value in known:
+            continue
+        known.add(value)
+        node = value.producer()
+        if node is not None:
+            found.add(node)
+            stack.extend(v for v in used(node) if v not in known)
+        elif value.const_value is None:
+            raise SourceError(
+                f"{[v.name for v in outputs]} cannot be computed from {[v.name for v in inputs]}: "
+                f"{value.name} is missing",
+                hint=f"name {value.name} among the inputs",
+            )
+    return [node for node in graph if node in found]
+
+
+def used(node: ir.Node) -> Iterable[ir.Value]:
+    """Returns the tensors that `node` reads."""
+    return [value for value in node.inputs if value is not None]
+
+
+def _facts(node: ir.Node, signature: Signature, version: int) -> Mapping[str, Any]:
+    facts = {
+        "opset": version,
+        "outputs": len(node.outputs),
+        "kinds": tuple(None if v is None else _kind(v) for v in node.inputs),
+        "results": tuple(_kind(v) for v in node.outputs),
+    }
+    assert facts.keys() == set(FACTS)
+    return {name: facts[name] for name in signature.facts}
+
+
+def _kind(value: ir.Value) -> int | None:
+    constant = value.const_value
+    dtype = constant.dtype if constant is not None else value.dtype
+    return None if dtype is None or dtype == ir.DataType.UNDEFINED else int(dtype)
+
+
+def _plain(attribute: ir.Attr) -> Any:
+    """The value of an attribute as fx can write it."""
+    value = attribute.value
+    if attribute.type == ir.AttributeType.TENSOR:
+        return value.numpy().tolist()
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    found = {str(v.name): v for node in graph for v in node.outputs if v.name}
+    found.update((str(v.name), v) for v in (*graph.inputs, *graph.initializers.values()))
+    return found
+
+
+def _find(values: Mapping[str, ir.Value], name: str) -> ir.Value:
+    if name not in values:
+        raise SourceError(f"the model has no tensor {name!r}", hint="name a tensor of the graph, as Netron shows it")
+    return values[name]
+
+
+def _identifier(name: str | None) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name or "input")
