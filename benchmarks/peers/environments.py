@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2] / "build" / "peers"
@@ -48,6 +49,7 @@ def call(name: str, *arguments: str) -> None:
     script = Path(__file__).with_name(f"{name.replace('-', '_')}_script.py")
     environment = {**os.environ, "OLIVE_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
     command = [str(python_of(name)), str(script), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    with tempfile.TemporaryDirectory() as folder:  # both leave files where they are started
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=folder)
     if done.returncode:
         raise RuntimeError((done.stderr or done.stdout).strip()[-300:])
