@@ -16,18 +16,21 @@ from typing import Any, NoReturn
 import msgspec
 
 from edgewright.bundle.archive import Archive, read_contents
-from edgewright.core.bundle import SCHEMA, GoldenPair, Manifest
+from edgewright.core.bundle import SCHEMA, GoldenPair, GoldenRef, Manifest, RuntimeRef, Variant
 from edgewright.core.codec import decode_stored
 from edgewright.core.digest import Digest, digest_bytes
 from edgewright.core.target import Runner, RunOptions
 from edgewright.errors import Corrupt, ToolchainMissing, UsageError
 from edgewright.pipeline import Preprocess
+from edgewright.runtimes._machine import local_device
 from edgewright.store.cache import Cache
 from edgewright.store.files import digest_file, full_disk_explained, list_files
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "model-card.md"
 SBOM = "sbom.cdx.json"
+DEFAULT = "default"
+"""Name of the manifest's own artifact, which every machine can run."""
 MAX_MANIFEST = 64 << 20
 MAX_GOLDEN = 256 << 20
 
@@ -41,17 +44,34 @@ class Bundle:
         folder: Where it is unpacked; shared by everyone who opens the same contents, so never written to.
         digest: Of the manifest, and so of everything in it: the identity of the bundle.
         manifest: What it says about itself.
+        variant: What this machine runs; None for the manifest's own artifact.
     """
 
     path: Path
     folder: Path
     digest: Digest
     manifest: Manifest
+    variant: Variant | None = None
+
+    @property
+    def runs(self) -> str:
+        """Name of the variant that this machine runs, `default` for the manifest's own artifact."""
+        return self.variant.name if self.variant else DEFAULT
 
     @property
     def artifact(self) -> Path:
-        """The artifact folder."""
-        return self.folder / self.manifest.artifact
+        """The artifact folder that this machine runs."""
+        return self.folder / (self.variant or self.manifest).artifact
+
+    @property
+    def runtime(self) -> RuntimeRef:
+        """Which runtime runs it, in which versions."""
+        return (self.variant or self.manifest).runtime
+
+    @property
+    def golden(self) -> GoldenRef:
+        """The golden pairs of the artifact that this machine runs."""
+        return (self.variant or self.manifest).golden
 
     def open_runner(self, threads: int | None = None) -> AbstractContextManager[Runner]:
         """Opens the artifact with its own runtime.
@@ -65,16 +85,21 @@ class Bundle:
         """
         from edgewright.runtimes import open_runner
 
-        check_runtime(self.manifest)
-        return open_runner(self.artifact, RunOptions(threads=threads or self.manifest.options.threads))
+        check_runtime(self.runtime)
+        session = (self.variant or self.manifest).session
+        options = RunOptions(threads=threads or self.manifest.options.threads, session=session)
+        return open_runner(self.artifact, options)
 
-    def golden_pairs(self) -> tuple[GoldenPair, ...]:
-        """Returns the golden pairs; their inputs lie beside `golden.json`.
+    def golden_pairs(self, reference: GoldenRef | None = None) -> tuple[GoldenPair, ...]:
+        """Returns golden pairs; their inputs lie relative to the list.
+
+        Args:
+            reference: Which ones; those of the artifact that this machine runs by default.
 
         Raises:
             Corrupt: The list cannot be read or names a file that the bundle does not hold.
         """
-        reference = self.manifest.golden
+        reference = reference or self.golden
         if not reference.file:
             return ()
         pairs = read_pairs(self.folder / reference.file)
@@ -87,8 +112,10 @@ class Bundle:
         return pairs
 
 
-def open_bundle(path: Path, cache: Path | None = None) -> Bundle:
+def open_bundle(path: Path, cache: Path | None = None, *, variant: str | None = None) -> Bundle:
     """Checks a bundle and unpacks it into the cache, all or nothing.
+
+    Where it carries variants, the one for this machine is taken.
 
     The archive may come from anyone: entry count and sizes are bounded, nothing is decompressed, no path leaves the
     folder, every file has the digest that the manifest gives and no other file is there.
@@ -96,9 +123,10 @@ def open_bundle(path: Path, cache: Path | None = None) -> Bundle:
     Args:
         path: The `.ewb` file.
         cache: Folder to unpack into; by default `bundles` in the user's cache.
+        variant: Name of the variant to take whatever this machine is, `default` for the manifest's own artifact.
 
     Raises:
-        UsageError: There is no such file, or a newer Edgewright made it.
+        UsageError: There is no such file or variant, or a newer Edgewright made it.
         Corrupt: It breaks a rule above.
         OutOfSpace: It cannot be unpacked.
     """
@@ -107,15 +135,16 @@ def open_bundle(path: Path, cache: Path | None = None) -> Bundle:
     manifest = _read_manifest(path, raw)
     _check_files(archive, manifest)
     _check_references(path, manifest)
+    chosen = _chosen(path, manifest, variant)
     digest = digest_bytes(raw)
     folder = (cache or Cache.default().root / "bundles") / digest.removeprefix("sha256:")
     with full_disk_explained(folder.parent):
         _unpack(archive, manifest, raw, folder)
-    return Bundle(path, folder, digest, manifest)
+    return Bundle(path, folder, digest, manifest, chosen)
 
 
-def check_runtime(manifest: Manifest) -> str:
-    """Returns the installed version of the bundle's runtime.
+def check_runtime(wanted: RuntimeRef) -> str:
+    """Returns the installed version of the runtime that an artifact of a bundle needs.
 
     Raises:
         ToolchainMissing: It is not installed, or its version is outside the bundle's range.
@@ -126,7 +155,6 @@ def check_runtime(manifest: Manifest) -> str:
 
     from edgewright.runtimes import find_runtime
 
-    wanted = manifest.runtime
     distribution = find_runtime(wanted.name).distribution
     fix = f'pip install "{distribution}{wanted.range}"'
     try:
@@ -169,9 +197,20 @@ def _check_files(archive: Archive, manifest: Manifest) -> None:
             _refuse(archive.path, f"{name}: expected {entry.size} bytes, got {archive.entries[name].size}")
 
 
+def _chosen(path: Path, manifest: Manifest, name: str | None) -> Variant | None:
+    if name is None:
+        return manifest.variant_for(local_device()) if manifest.variants else None
+    found = {variant.name: variant for variant in manifest.variants}
+    if name != DEFAULT and name not in found:
+        known = ", ".join([DEFAULT, *found])
+        raise UsageError(f'{path}: no variant is called "{name}"', hint=f"it carries {known}")
+    return found.get(name)
+
+
 def _check_references(path: Path, manifest: Manifest) -> None:
-    named = [f"{manifest.artifact}/artifact.json", *manifest.pipeline.resources.values()]
-    named += [manifest.golden.file] if manifest.golden.file else []
+    named = [f"{each.artifact}/artifact.json" for each in manifest.artifacts]
+    named += manifest.pipeline.resources.values()
+    named += [each.golden.file for each in manifest.artifacts if each.golden.file]
     for name in named:
         if name not in manifest.files:
             _refuse(path, f"its manifest refers to {name}, which is not in the bundle")

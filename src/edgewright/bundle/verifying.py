@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgewright.bundle.compare import difference
 from edgewright.bundle.decide import open_decider
-from edgewright.bundle.open import Bundle, check_runtime, open_bundle
+from edgewright.bundle.open import DEFAULT, Bundle, check_runtime, open_bundle
 from edgewright.bundle.raw import read_raw
 from edgewright.core.bundle import GoldenPair
 from edgewright.core.decision import Decision, decision_from_json
 from edgewright.core.digest import Digest
 from edgewright.errors import Corrupt
+from edgewright.runtimes import load_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class VerifyReport:
         digest: Identity of the bundle.
         files: How many files had the promised digest.
         runtime: Name and installed version of the runtime.
-        pairs: Every golden pair.
+        pairs: Every golden pair of the variant that runs here.
+        variant: What this machine runs: the name of a variant, or `default`.
+        variants: Every artifact of the bundle and the machines that run it; all were checked.
     """
 
     bundle: str
@@ -54,6 +57,8 @@ class VerifyReport:
     files: int
     runtime: str
     pairs: tuple[PairResult, ...]
+    variant: str = DEFAULT
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -77,7 +82,9 @@ class VerifyReport:
 
 
 def verify(path: Path, cache: Path | None = None) -> VerifyReport:
-    """Checks digests, schema and runtime, and re-runs the golden pairs.
+    """Checks digests, schema and runtime, and re-runs the golden pairs of the artifact that this machine runs.
+
+    Of the other variants, the description, the files and the list of golden pairs are checked; they are not run.
 
     Args:
         path: The `.ewb` file.
@@ -89,19 +96,37 @@ def verify(path: Path, cache: Path | None = None) -> VerifyReport:
         ToolchainMissing: The runtime is not installed in a version of the bundle's range.
     """
     bundle = open_bundle(path, cache)
+    _check_artifacts(bundle)
     pairs = bundle.golden_pairs()
-    version = check_runtime(bundle.manifest)
+    version = check_runtime(bundle.runtime)
     return VerifyReport(
         bundle=str(path),
         digest=bundle.digest,
         files=len(bundle.manifest.files),
-        runtime=f"{bundle.manifest.runtime.name} {version}",
+        runtime=f"{bundle.runtime.name} {version}",
         pairs=_run_pairs(bundle, pairs),
+        variant=bundle.runs,
+        variants={**{v.name: str(v.when) for v in bundle.manifest.variants}, DEFAULT: _others(bundle)},
     )
 
 
+def _others(bundle: Bundle) -> str:
+    return "any other machine" if bundle.manifest.variants else "any machine"
+
+
+def _check_artifacts(bundle: Bundle) -> None:
+    """Reads what each artifact says about itself and its golden pairs, also of variants that do not run here."""
+    promised = (bundle.manifest.inputs, bundle.manifest.outputs)
+    for each in bundle.manifest.artifacts:
+        described = load_artifact(bundle.folder / each.artifact)
+        if (described.inputs, described.outputs) != promised:
+            problem = f"{each.artifact} takes or gives other tensors than the manifest says"
+            raise Corrupt(f"{bundle.path}: {problem}", hint="pack it anew")
+        bundle.golden_pairs(each.golden)
+
+
 def _run_pairs(bundle: Bundle, pairs: tuple[GoldenPair, ...]) -> tuple[PairResult, ...]:
-    folder = (bundle.folder / bundle.manifest.golden.file).parent
+    folder = (bundle.folder / bundle.golden.file).parent
     with open_decider(bundle) as decide:
 
         def fresh(value: Any) -> Decision:

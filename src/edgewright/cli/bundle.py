@@ -79,6 +79,9 @@ def _read_study(file: Path) -> Study:
 
 def _told(report: VerifyReport) -> str:
     lines = [f"{report.bundle}: {report.files} files as promised, {report.runtime}"]
+    if len(report.variants) > 1:
+        lines += [f"  {name}: for {kind}" for name, kind in report.variants.items()]
+        lines.append(f"  this machine runs {report.variant}")
     lines += [
         f"  {'ok  ' if pair.ok else 'FAIL'} {pair.input}: difference {pair.difference:.3g}, allowed {pair.tolerance:g}"
         for pair in report.pairs

@@ -12,9 +12,13 @@ from edgewright.core.measurement import Device, Measurement
 from edgewright.core.recipe import Recipe
 from edgewright.core.step import StepRecord
 from edgewright.core.tensors import TensorSpec
+from edgewright.core.variant import Condition
 
 SCHEMA = 1
-"""Version of the manifest's layout that this code writes; lower ones stay readable, higher ones are refused."""
+"""Version of the manifest's layout that this code writes; lower ones stay readable, higher ones are refused.
+
+Variants did not raise it: who does not know them runs the manifest's own artifact, which is right on every machine.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +110,42 @@ class PipelineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """An artifact that machines of one kind run instead of the manifest's own.
+
+    Attributes:
+        name: e.g. `x86-vnni`.
+        when: Which machines.
+        artifact: Folder of its artifact in the bundle; that of another variant where only session options differ.
+        candidate: Its id in the study.
+        precision: Main compute precision.
+        recipe: What was done to the model.
+        runtime: Which runtime, which versions.
+        golden: Its own decisions about the golden inputs.
+        session: Options of the runtime on top of those of the artifact.
+        measurement: What was measured of it on the machine that built the bundle.
+        why: Why these machines run it.
+    """
+
+    name: str
+    when: Condition
+    artifact: str
+    candidate: str
+    precision: str
+    recipe: Recipe
+    runtime: RuntimeRef
+    golden: GoldenRef
+    session: Mapping[str, str] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """`manifest.json` of a bundle: all that a device and an auditor need to know.
+
+    Where there are variants, the manifest's own artifact, candidate, recipe, runtime, golden pairs and measurement are
+    those for machines that no variant fits.
 
     Attributes:
         schema: Version of this layout.
@@ -135,6 +173,8 @@ class Manifest:
         warnings: What the study warned about.
         golden: The golden pairs.
         files: Path in the bundle -> size and digest, for every file except the manifest itself.
+        variants: What machines of some kinds run instead; the first that fits counts.
+        session: Options of the runtime on top of those of the manifest's own artifact.
     """
 
     schema: int
@@ -162,3 +202,14 @@ class Manifest:
     lineage: tuple[StepRecord, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    session: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifacts(self) -> tuple[Manifest | Variant, ...]:
+        """The manifest's own artifact and those of the variants, each as the one that describes it."""
+        return (self, *self.variants)
+
+    def variant_for(self, device: Device) -> Variant | None:
+        """Returns what `device` runs; None for the manifest's own artifact."""
+        return next((variant for variant in self.variants if variant.when.fits(device)), None)

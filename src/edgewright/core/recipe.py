@@ -12,6 +12,7 @@ from edgewright.core.measurement import Device, Measurement
 from edgewright.core.step import StepRecord
 from edgewright.core.target import NodePlacement, OperatorTime
 from edgewright.core.tensors import TensorSpec
+from edgewright.core.variant import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class Study:
         tools: Distribution -> version of the environment.
         labels: Class names, in index order.
         source: What was imported: {"kind", "path", "largest_difference", ...}.
+        variants: Target -> which machines run which candidate, the first that fits, where one artifact is not right on
+            all of them; the last one is for any machine.
     """
 
     schema: int
@@ -122,6 +125,7 @@ class Study:
     tools: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
 
     def candidate(self, id: str) -> Candidate:
         """Returns the candidate (or the reference) with this id.

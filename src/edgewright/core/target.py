@@ -195,10 +195,12 @@ class RunOptions:
     Attributes:
         threads: Intra-operator threads.
         profile: Record time per operator, at some cost in speed.
+        session: Options of the runtime on top of those of the artifact.
     """
 
     threads: int = 1
     profile: bool = False
+    session: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def session_options(ort: Any, entries: Mapping[str, str], threads: int) -> Any:
 
 
 def _session(ort: Any, path: Path, artifact: Artifact, options: RunOptions, traces: Path | None) -> Any:
-    chosen = session_options(ort, artifact.session, options.threads)
+    chosen = session_options(ort, {**artifact.session, **options.session}, options.threads)
     if traces is not None:
         chosen.enable_profiling = True
         chosen.profile_file_prefix = str(traces / "ort")
