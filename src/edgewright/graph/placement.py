@@ -7,13 +7,14 @@ tensors often mix ranges (boxes beside scores), stay float unless asked otherwis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
 from edgewright.core.target import Scheme
+from edgewright.graph.quantisers import behind, is_constant
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 SELECTORS = {
@@ -30,6 +31,7 @@ class Placement:
     Attributes:
         values: Activations, in graph order.
         groups: Name of an activation -> name that stands for all that share its scale.
+        fixed: Name of such a group -> scale and zero point that the runtime fixes.
         anchors: Operators with weights whose weights are quantised.
         kept_float: Name of an operator -> why it stays float.
     """
@@ -38,6 +40,7 @@ class Placement:
     groups: Mapping[str, str]
     anchors: tuple[ir.Node, ...]
     kept_float: Mapping[str, str]
+    fixed: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,6 +96,10 @@ def decide(
         _want_inputs(search, node)
         if node.op_type in scheme.outputs:
             search.want(after_fused(node.outputs[0], scheme.fused))
+    if scheme.skip_adds:
+        chosen = {id(node) for node in anchors}
+        for node in graph:
+            search.want(skip_branch(node, chosen) if node.name not in kept else None)
     while search.pending:
         _spread(search, search.pending.pop(), allowed)
     for node in graph:
@@ -103,12 +110,14 @@ def decide(
     if not scheme.requantize_shared:
         values = [v for v in values if not _moved(search, v)]
     groups = {v.name or "": search.root(v.name or "") for v in values}
-    return Placement(tuple(values), groups, tuple(anchors), {**kept, **_untouched(graph, allowed, search, anchors)})
+    fixed = {groups[v.name or ""]: found for v in values if (found := _fixed(v, scheme)) is not None}
+    untouched = _untouched(graph, allowed, search, anchors)
+    return Placement(tuple(values), groups, tuple(anchors), {**kept, **untouched}, fixed)
 
 
 def kept_float(graph: ir.Graph, patterns: Iterable[str]) -> dict[str, str]:
     """Returns node name -> reason for every operator that `patterns` keep in float."""
-    weighted = [n for n in graph if n.op_type in WEIGHTED and has_weights(n)]
+    weighted = [n for n in graph if n.op_type in WEIGHTED and _holds_weights(n)]
     found: dict[str, str] = {}
     for pattern in patterns:
         if pattern == "@first":
@@ -127,6 +136,12 @@ def kept_float(graph: ir.Graph, patterns: Iterable[str]) -> dict[str, str]:
 def has_weights(node: ir.Node) -> bool:
     """Says whether the second input of `node` is a constant."""
     return len(node.inputs) > 1 and node.inputs[1] is not None and node.inputs[1].const_value is not None
+
+
+def _holds_weights(node: ir.Node) -> bool:
+    """Says the same of a graph whose weights may be quantised already."""
+    stored = behind(node.inputs[1]) if len(node.inputs) > 1 else None
+    return has_weights(node) or (stored is not None and stored.constant)
 
 
 def is_depthwise(node: ir.Node) -> bool:
@@ -184,11 +199,41 @@ def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
             search.want(each)
 
 
-def _moves(search: _Search, node: ir.Node) -> bool:
-    """Says whether `node` passes integers through; Resize does so only where it copies pixels."""
+def moves_integers(node: ir.Node, scheme: Scheme) -> bool:
+    """Says whether integers pass through `node` unchanged; Resize lets them only where it copies pixels."""
     if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") != "nearest":
         return False
-    return node.op_type in search.scheme.shared and node.name not in search.kept
+    return node.op_type in scheme.shared
+
+
+def scales_apart(node: ir.Node, scheme: Scheme) -> bool:
+    """Says whether the runtime fixes scales of what `node` joins, so that one scale for all is impossible."""
+    return len({_fixed(value, scheme) for value in data_inputs(node)}) > 1
+
+
+def _fixed(value: ir.Value, scheme: Scheme) -> tuple[float, int] | None:
+    """Returns the fixed scale and zero point of `value`, also where integers passed through operators since."""
+    pair = behind(value)
+    node = (value if pair is None else pair.source).producer()
+    if node is None or node.op_type not in scheme.shared:
+        return scheme.fixed_outputs.get(node.op_type) if node is not None else None
+    found = {_fixed(each, scheme) for each in data_inputs(node)}
+    return found.pop() if len(found) == 1 else None
+
+
+def skip_branch(node: ir.Node, anchors: Container[int]) -> ir.Value | None:
+    """Returns what an Add adds to the result of one of `anchors` (ids of nodes) that only it reads, else None."""
+    if node.op_type != "Add" or len(node.inputs) != 2:
+        return None
+    for value, other in (tuple(node.inputs), tuple(reversed(node.inputs))):
+        made = value.producer() if value is not None else None
+        if value is not None and made is not None and id(made) in anchors and len(value.uses()) == 1:
+            return None if other is None or is_constant(other) else other
+    return None
+
+
+def _moves(search: _Search, node: ir.Node) -> bool:
+    return node.name not in search.kept and moves_integers(node, search.scheme)
 
 
 def _reads_integers(search: _Search, node: ir.Node, allowed: set[str]) -> bool:
@@ -196,6 +241,8 @@ def _reads_integers(search: _Search, node: ir.Node, allowed: set[str]) -> bool:
 
 
 def _share(search: _Search, node: ir.Node) -> None:
+    if scales_apart(node, search.scheme):
+        return
     for value in data_inputs(node):
         for output in node.outputs:
             search.share(value, output)
@@ -204,7 +251,7 @@ def _share(search: _Search, node: ir.Node) -> None:
 def _moved(search: _Search, value: ir.Value) -> bool:
     """Says whether `value` is made of integers that already have its scale."""
     node = value.producer()
-    if node is None or not _moves(search, node):
+    if node is None or not _moves(search, node) or scales_apart(node, search.scheme):
         return False
     return all(v.name in search.wanted for v in data_inputs(node))
 
@@ -225,7 +272,7 @@ def _weights_follow(node: ir.Node) -> bool:
     pending = [use.node for v in node.outputs for use in v.uses()]
     while pending:
         each = pending.pop()
-        if each.op_type in WEIGHTED and has_weights(each):
+        if each.op_type in WEIGHTED and _holds_weights(each):
             return True
         if id(each) not in seen:
             seen.add(id(each))

@@ -102,9 +102,12 @@ def _activation(
 ) -> TensorPlan:
     name = value.name or ""
     root = placement.groups[name]
+    if root in placement.fixed:
+        scale, zero = placement.fixed[root]
+        return TensorPlan(name, grid.dtype, (scale,), (zero,), None, "fixed by the runtime whatever the data")
     low, high = found[root]
-    scale, zero = parameters(np.asarray(low), np.asarray(high), grid, scheme.activation_symmetric)
+    scales, zeros = parameters(np.asarray(low), np.asarray(high), grid, scheme.activation_symmetric)
     reason = f"{rule}: {low:.6g} to {high:.6g}"
     if sum(1 for each in placement.groups.values() if each == root) > 1:
         reason += ", one scale with the tensors that the same integers pass through"
-    return TensorPlan(name, grid.dtype, (float(scale),), (int(zero),), None, reason)
+    return TensorPlan(name, grid.dtype, (float(scales),), (int(zeros),), None, reason)

@@ -13,6 +13,7 @@ from edgewright.core.target import Plan, TensorPlan
 from edgewright.errors import ConfigError
 from edgewright.graph.affine import Grid, dequantise, quantise, weight_grid
 from edgewright.graph.names import name_nodes
+from edgewright.graph.placement import WEIGHTED
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _DTYPES = {
@@ -62,9 +63,23 @@ def read_plan(graph: ir.Graph) -> Plan:
 
 
 def prepare(model: ir.Model) -> None:
-    """Names every node and turns weights stored as integers back into float32, in place: for quantising anew."""
+    """Readies a model for quantising anew, in place.
+
+    Names every node, turns weights stored as integers back into float32, and gives every operator a bias of its own:
+    the scale of a quantised bias follows from the operator's input.
+    """
     name_nodes(model.graph)
     fold_stored_weights(model.graph)
+    _untie_biases(model.graph)
+
+
+def _untie_biases(graph: ir.Graph) -> None:
+    for value in list(graph.initializers.values()):
+        uses = [use for use in value.uses() if use.idx == 2 and use.node.op_type in WEIGHTED]
+        for use in uses[1:] if len(uses) == len(value.uses()) else uses:
+            assert value.const_value is not None
+            own = _initializer(graph, f"{value.name}/{use.node.name}", value.const_value.numpy())
+            use.node.replace_input_with(2, own)
 
 
 def fold_stored_weights(graph: ir.Graph) -> int:

@@ -29,7 +29,7 @@ class StaticInt8:
     """
 
     name: ClassVar[str] = "static-int8"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
     needs: ClassVar[tuple[str, ...]] = ("statistics",)
     quantises: ClassVar[bool] = True
@@ -52,6 +52,8 @@ class StaticInt8:
         from edgewright.graph.opset import QDQ_OPSET, raise_opset
         from edgewright.graph.placement import decide
         from edgewright.graph.plan import describe
+        from edgewright.graph.saturation import with_hint
+        from edgewright.graph.schemes.lint import require
         from edgewright.graph.shapes import infer_shapes
         from edgewright.graph.statistics import read_statistics
 
@@ -67,7 +69,9 @@ class StaticInt8:
             unfit = masked(model.graph, statistics)
             placement = decide(model.graph, scheme, self.keep_float, self.ops, unfit)
             plan = describe(placement, scheme, statistics, self.ranges, self.percent, self.weights)
+            plan = with_hint(plan, scheme, model.graph, statistics)
             qdq.apply(model.graph, plan)
+            require(model.graph, scheme, plan.kept_float)
         context.progress(0.9, "saving")
         save(infer_shapes(model), out)
         (out / PLAN_FILE).write_bytes(encode_json(plan))
