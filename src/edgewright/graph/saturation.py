@@ -12,18 +12,21 @@ concerns them. `tests/graph/test_saturation.py` holds the prediction against the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgewright.core.target import Plan, TensorPlan
+from edgewright.core.target import Plan, Scheme, TensorPlan
 from edgewright.graph.affine import Grid, quantise
 from edgewright.graph.placement import after_fused
 from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE
 from edgewright.graph.statistics import Statistics, TensorStatistics
+
+HINT = "saturation"
+"""Key of the plan's hint."""
 
 LARGEST = 2**15 - 1
 LEVELS = 256
@@ -105,6 +108,20 @@ def hint(risks: Iterable[SaturationRisk]) -> Mapping[str, Any]:
         for risk in unsafe
     }
     return {"safe": not layers, "layers": layers}
+
+
+def with_hint(plan: Plan, scheme: Scheme, graph: ir.Graph, statistics: Statistics) -> Plan:
+    """Returns `plan` with the hint `saturation`, where its scheme is for kernels that this module speaks about.
+
+    Args:
+        plan: Of `graph`, not applied yet.
+        scheme: That it follows.
+        graph: The float graph.
+        statistics: Of the same graph.
+    """
+    if not scheme.name.startswith("onnxruntime") or (scheme.activation, scheme.weight) != ("uint8", "int8"):
+        return plan
+    return replace(plan, hints={**plan.hints, HINT: hint(predict(graph, plan, statistics))})
 
 
 def told(risks: Iterable[SaturationRisk]) -> str:

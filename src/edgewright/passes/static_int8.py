@@ -53,7 +53,6 @@ class StaticInt8:
         from edgewright.graph.placement import decide
         from edgewright.graph.plan import describe
         from edgewright.graph.saturation import with_hint
-        from edgewright.graph.schemes.lint import require
         from edgewright.graph.shapes import infer_shapes
         from edgewright.graph.statistics import read_statistics
 
@@ -71,7 +70,6 @@ class StaticInt8:
             plan = describe(placement, scheme, statistics, self.ranges, self.percent, self.weights)
             plan = with_hint(plan, scheme, model.graph, statistics)
             qdq.apply(model.graph, plan)
-            require(model.graph, scheme, plan.kept_float)
         context.progress(0.9, "saving")
         save(infer_shapes(model), out)
         (out / PLAN_FILE).write_bytes(encode_json(plan))
