@@ -15,7 +15,7 @@ from edgewright.graph.placement import decide
 from edgewright.graph.plan import describe
 from edgewright.graph.qdq import apply, fold_stored_weights, is_quantised, read_plan
 from edgewright.graph.simplify import simplify
-from edgewright.graph.statistics import gather_ranges, with_ranges
+from edgewright.graph.statistics import gather
 from edgewright.passes._infer import open_infer
 from edgewright.testing._pass_models import CASES
 from edgewright.testing.passes import SCHEME
@@ -26,7 +26,7 @@ INTEGER = decode(Scheme, SCHEME, "test")
 def planned() -> tuple[ir.Model, Plan]:
     case = CASES[0]
     model = simplify(raise_opset(ir.from_proto(case.build()), 17))
-    statistics = gather_ranges(open_infer(with_ranges(model)), [(1, f) for f in case.feeds()])
+    statistics = gather(open_infer, model, [([i], f) for i, f in enumerate(case.feeds())], bins=0)
     return model, describe(decide(model.graph, INTEGER), INTEGER, statistics)
 
 

@@ -15,8 +15,23 @@ from edgewright.graph.load import save
 from edgewright.graph.statistics import Infer
 
 
-def open_infer(model: ir.Model, *, outputs: tuple[str, ...] | None = None) -> Infer:
+def open_infer(
+    model: ir.Model,
+    *,
+    outputs: tuple[str, ...] | None = None,
+    threads: int = 0,
+    in_order: bool = False,
+    fuse: bool = True,
+) -> Infer:
     """Opens `model`, as it is, on ONNX Runtime's CPU provider.
+
+    Args:
+        model: Any graph.
+        outputs: Names of the outputs to compute; None for all.
+        threads: Of one operator; 0 for one per core.
+        in_order: Run nodes in the order of the graph, which frees memory early where readers follow their producer.
+        fuse: Let the runtime fuse and rewrite. Without it quantisers are computed where they stand and everything
+            between them in float32: what the model says, free of the saturation of integer kernels.
 
     Raises:
         ToolchainMissing: ONNX Runtime is not installed.
@@ -29,6 +44,11 @@ def open_infer(model: ir.Model, *, outputs: tuple[str, ...] | None = None) -> In
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if not fuse:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
         path = save(model, Path(folder))
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
