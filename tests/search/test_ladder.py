@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from edgewright.core.budget import Violation
 from edgewright.core.data import QualityFigure
 from edgewright.core.digest import Digest
 from edgewright.core.measurement import Conditions, Device, Measurement, Quality, Ratio, Summary, Timing
 from edgewright.core.recipe import Candidate, StepSpec
 from edgewright.core.target import Scheme
-from edgewright.search.ladder import Facts, ladder
+from edgewright.search.ladder import ladder
+from edgewright.search.repair import Best, Chain, repair, techniques
+from edgewright.search.rungs import Facts, Rung
 
 DEVICE = Device("local", "x86_64", "test", 2, ("avx2",), 1 << 30, "Linux")
 TARGET = StepSpec("onnxruntime")
@@ -19,6 +23,7 @@ def scheme(name: str) -> Scheme:
 
 
 FAST, SLOW = scheme("rt-fast"), scheme("rt-slow")
+RANGES = "auto ranges, mse weights"
 FACTS = Facts(False, {}, {"Conv": 0.9, "MatMul": 0.05})
 
 
@@ -46,9 +51,9 @@ def tried(rungs):
     return [r.recipe.title for r in rungs if not r.refused]
 
 
-def test_cheapest_first_and_percentile_only_for_the_fastest_scheme():
+def test_cheapest_first_and_better_ranges_only_for_the_fastest_scheme():
     rungs = climb(FACTS, (SLOW, FAST), {}, lambda r: 2.0 if "fast" in r.recipe.title else 1.0)
-    assert tried(rungs) == ["float", "int8 slow minmax", "int8 fast minmax", "int8 fast percentile"]
+    assert tried(rungs) == ["float", "int8 slow minmax", "int8 fast minmax", f"int8 fast {RANGES}"]
 
 
 def test_a_model_the_target_refuses_is_not_tried_at_all():
@@ -77,7 +82,65 @@ def test_a_model_with_quantisers_is_read_as_it_is():
     assert rungs[0].recipe.passes == ()
 
 
-def test_edges_stay_float_only_when_no_int8_met_the_budget():
-    titles = tried(climb(FACTS, (FAST,), {}, violations=(Violation("drop of m", 0.01, 0.2),)))
-    assert titles[-1] == "int8 fast percentile, first and last in float"
-    assert not any("first and last" in title for title in tried(climb(FACTS, (FAST,), {})))
+BROKEN = (Violation("drop of m", 0.01, 0.2),)
+
+
+def test_accuracy_is_recovered_only_where_no_fast_int8_met_the_budget():
+    int8_is_faster = {"speed": lambda rung: 1.5 if "int8" in rung.recipe.title else 1.0}
+    titles = tried(climb(FACTS, (FAST,), {}, **int8_is_faster, violations=BROKEN))
+    assert titles[3:] == [
+        f"int8 fast minmax, {what}" for what in ("fast bias correction", "full bias correction", "adaround")
+    ]
+    assert not any("bias" in title for title in tried(climb(FACTS, (FAST,), {}, **int8_is_faster)))
+
+
+def test_accuracy_is_not_recovered_where_int8_is_no_faster_unless_size_counts():
+    rungs = climb(FACTS, (FAST,), {}, violations=BROKEN)
+    assert rungs[-1].refused == "INT8 runs at 1.00x the speed of float here: nothing to gain by recovering its accuracy"
+    assert "adaround" in tried(climb(replace(FACTS, size_limited=True), (FAST,), {}, violations=BROKEN))[-1]
+
+
+def test_only_techniques_that_fit_the_model_are_tried():
+    names = [name for name, _ in techniques(replace(FACTS, operators={"Conv": 3, "Relu": 2}))]
+    assert names == ["equalise", "bias-correction", "bias-correction", "adaround"]
+    names = [name for name, _ in techniques(replace(FACTS, operators={"LayerNormalization": 2, "MatMul": 9}))]
+    assert names == ["smooth", "bias-correction", "bias-correction", "adaround"]
+
+
+def with_quality(rung, value: float, violations=BROKEN) -> Candidate:
+    made = came_of(rung, 1.5)
+    figure = QualityFigure("m", value, value, value, 10, "tune")
+    assert made.measurement is not None
+    return replace(made, measurement=replace(made.measurement, tune=Quality((figure,))), violations=violations)
+
+
+def test_a_technique_that_hurts_is_dropped_and_one_that_helps_is_built_upon():
+    facts = replace(FACTS, operators={"Conv": 3, "Relu": 2})
+    start = Best(Chain(FAST), with_quality(Rung("static-int8", Chain(FAST).recipe(), TARGET), 0.5))
+    steps = repair(TARGET, facts, start)
+    rung = next(steps)
+    assert [spec.name for spec in rung.recipe.passes] == ["clean-up", "equalise", "static-int8"]
+    rung = steps.send(with_quality(rung, 0.4))  # equalisation hurt
+    assert [spec.name for spec in rung.recipe.passes] == ["clean-up", "static-int8", "bias-correction"]
+    rung = steps.send(with_quality(rung, 0.6))  # fast correction helped: the full one replaces it
+    assert [str(spec) for spec in rung.recipe.passes[2:]] == ["bias-correction(method=full)"]
+    rung = steps.send(with_quality(rung, 0.55))
+    assert [spec.name for spec in rung.recipe.passes[2:]] == ["adaround", "bias-correction"]
+    with pytest.raises(StopIteration) as stopped:
+        steps.send(with_quality(rung, 0.9))
+    assert stopped.value.value.candidate.measurement.tune.figures[0].value == 0.9
+
+
+def test_repair_ends_as_soon_as_the_budget_is_met():
+    start = Best(Chain(FAST), with_quality(Rung("static-int8", Chain(FAST).recipe(), TARGET), 0.5))
+    steps = repair(TARGET, FACTS, start)
+    with pytest.raises(StopIteration) as stopped:
+        steps.send(with_quality(next(steps), 0.7, ()))
+    assert stopped.value.value.chain.done[-1] == "fast bias correction"
+
+
+def test_weights_alone_come_last_and_only_where_products_or_size_count():
+    facts = replace(FACTS, operators={"MatMul": 4}, time_share={"MatMul": 0.7})
+    assert [rung.name for rung in climb(facts, (FAST,), {})][-3:] == ["weights-only"] * 3
+    few = climb(replace(facts, time_share={"MatMul": 0.05, "Conv": 0.9}), (FAST,), {})
+    assert few[-1].refused.startswith("matrix products take little")

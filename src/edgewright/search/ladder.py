@@ -6,82 +6,72 @@ A ladder is a generator: it yields a `Rung` and is sent the `Candidate` that cam
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
-from edgewright.core.codec import encode
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.target import Scheme
+from edgewright.search.repair import Best, Chain, better, better_ranges, inside, repair
+from edgewright.search.rungs import CLEAN_UP, Facts, Rung
 
-CLEAN_UP = StepSpec("clean-up")
 _INT8_SHARE = 0.1
 _DYNAMIC_SHARE = 0.2
 _DYNAMIC_OPS = frozenset({"MatMul", "Gemm", "LSTM", "GRU", "RNN", "Attention"})
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+_NEAR_BEST = 0.9
+_PAYS = 1.02
+"""Least speed of INT8 over float that is worth recovering its accuracy for."""
 
-
-RUNGS = ("as-is", "float", "bf16", "fp16", "dynamic-int8", "static-int8")
+RUNGS = (
+    "as-is",
+    "float",
+    "bf16",
+    "fp16",
+    "dynamic-int8",
+    "static-int8",
+    "ranges",
+    "equalise",
+    "smooth",
+    "bias-correction",
+    "adaround",
+    "mixed",
+    "weights-only",
+)
 """Names of the rungs, as `[search] ladder` takes them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known about the model before anything is tried.
-
-    Attributes:
-        quantized: It already carries QuantizeLinear and DequantizeLinear.
-        refusals: Target -> why it will not take the model.
-        time_share: Operator -> share of the original's measured run time.
-    """
-
-    quantized: bool
-    refusals: Mapping[str, tuple[str, ...]]
-    time_share: Mapping[str, float]
-
-    def share(self, operators: frozenset[str] | tuple[str, ...]) -> float:
-        """Returns the share of the run time that `operators` take together."""
-        return sum(share for op, share in self.time_share.items() if op in operators)
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One thing to try.
-
-    Attributes:
-        name: Of the rung, as `[search] ladder` names it.
-        recipe: The passes.
-        target: The target with its fields.
-        refused: Why it is not worth trying; empty to try it.
-    """
-
-    name: str
-    recipe: Recipe
-    target: StepSpec
-    refused: str = ""
 
 
 @dataclass(slots=True)
 class _Tried:
-    """The schemes tried so far, with what came of them."""
+    """What came of full-integer candidates."""
 
-    results: list[tuple[Scheme, Candidate]] = field(default_factory=list)
+    results: list[Best] = field(default_factory=list)
 
-    def fast(self) -> list[Scheme]:
-        """Returns the schemes whose ratio is near the best one's: another range method does not change speed."""
-        speeds = {scheme.name: _speed(candidate) for scheme, candidate in self.results}
-        best = max(speeds.values(), default=0.0)
-        found = {scheme.name: scheme for scheme, _ in self.results if speeds[scheme.name] > _NEAR_BEST * best}
+    def fast(self) -> list[Chain]:
+        """Returns a chain of every scheme whose speed is near the fastest one's; ranges do not change speed."""
+        speeds = {best.chain.scheme.name: speed(best.candidate) for best in self.results}
+        top = max(speeds.values(), default=0.0)
+        found = {b.chain.scheme.name: b.chain for b in self.results if speeds[b.chain.scheme.name] > _NEAR_BEST * top}
         return list(found.values())
 
-    def inside(self) -> bool:
-        """Returns whether any of them met the budget."""
-        return any(c.measurement is not None and not c.violations for _, c in self.results)
+    def of(self, chains: list[Chain]) -> list[Best]:
+        """Returns what was tried with the schemes of `chains`."""
+        names = {chain.scheme.name for chain in chains}
+        return [found for found in self.results if found.chain.scheme.name in names]
+
+    def inside(self, chains: list[Chain]) -> bool:
+        """Says whether any of them met the budget."""
+        return any(inside(found.candidate) for found in self.of(chains))
+
+    def best(self, chains: list[Chain]) -> Best:
+        """Returns the one that lost least among them."""
+        mine = self.of(chains)
+        top = mine[0]
+        for found in mine[1:]:
+            top = found if better(found.candidate, top.candidate) else top
+        return top
 
 
-_NEAR_BEST = 0.9
-_EDGES = ("@first", "@last")
-
-
-def _speed(candidate: Candidate) -> float:
+def speed(candidate: Candidate) -> float:
+    """Returns how many times as fast as the original it is; 0 where it was not timed."""
     timing = candidate.measurement.timing if candidate.measurement else None
     return timing.speedup.value if timing else 0.0
 
@@ -109,10 +99,11 @@ def ladder(
         return
     if facts.quantized:
         yield Rung("as-is", Recipe("as it is (already QDQ)", ()), target)
-    yield Rung("float", Recipe("float", (CLEAN_UP,)), target)
+    plain = yield Rung("float", Recipe("float", (CLEAN_UP,)), target)
     yield from _reduced_floats(target, precisions)
     yield _dynamic(target, facts, 8 if safe_8_bits else 7)
-    yield from _static(target, facts, schemes)
+    yield from _static(target, facts, schemes, plain)
+    yield from _weights_only(target, facts)
 
 
 def _reduced_floats(target: StepSpec, precisions: Mapping[str, str]) -> Generator[Rung, Candidate, None]:
@@ -137,22 +128,35 @@ def _dynamic(target: StepSpec, facts: Facts, weight_bits: int) -> Rung:
 _CARRIES_QDQ = "the model already carries QuantizeLinear / DequantizeLinear and is read as it is"
 
 
-def _static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> Generator[Rung, Candidate, None]:
+def _static(
+    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], plain: Candidate
+) -> Generator[Rung, Candidate, None]:
     refused = _why_no_static(target, facts, schemes)
     if refused:
-        yield Rung("static-int8", static_recipe(schemes[0] if schemes else None, "minmax"), target, refused=refused)
+        recipe = Chain(schemes[0]).recipe() if schemes else Recipe("int8", (CLEAN_UP, StepSpec("static-int8")))
+        yield Rung("static-int8", recipe, target, refused=refused)
         return
     tried = _Tried()
     for scheme in schemes:
-        candidate = yield Rung("static-int8", static_recipe(scheme, "minmax"), target)
-        tried.results.append((scheme, candidate))
-    for scheme in tried.fast():
-        candidate = yield Rung("static-int8", static_recipe(scheme, "percentile"), target)
-        tried.results.append((scheme, candidate))
-    if tried.inside():
+        chain = Chain(scheme)
+        candidate = yield Rung("static-int8", chain.recipe(), target)
+        tried.results.append(Best(chain, candidate))
+    fast = tried.fast()
+    for chain in map(better_ranges, fast):
+        candidate = yield Rung("ranges", chain.recipe(), target)
+        tried.results.append(Best(chain, candidate))
+    if fast and not tried.inside(fast):
+        yield from _recover(target, facts, tried.best(fast), plain)
+
+
+def _recover(target: StepSpec, facts: Facts, best: Best, plain: Candidate) -> Generator[Rung, Candidate, None]:
+    """Brings accuracy back where full INT8 is fast enough to be worth it."""
+    gain = speed(best.candidate) / max(speed(plain), 1e-9)
+    if gain < _PAYS and not facts.size_limited:
+        reason = f"INT8 runs at {gain:.2f}x the speed of float here: nothing to gain by recovering its accuracy"
+        yield Rung("bias-correction", best.chain.recipe(note="recovered"), target, refused=reason)
         return
-    for scheme in tried.fast():
-        yield Rung("static-int8", static_recipe(scheme, "percentile", _EDGES), target)
+    best = yield from repair(target, facts, best)
 
 
 def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> str:
@@ -166,18 +170,15 @@ def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) 
     return ""
 
 
-def static_recipe(scheme: Scheme | None, ranges: str, keep_float: tuple[str, ...] = ()) -> Recipe:
-    """Returns the recipe of static INT8 by `scheme` with ranges found by `ranges`."""
-    title = f"int8 {scheme.name.split('-', 1)[-1] if scheme else ''} {ranges}".replace("  ", " ")
-    config: dict[str, Any] = {"ranges": ranges}
-    if scheme is not None:
-        config["scheme"] = encode(scheme)
-    if keep_float:
-        config["keep_float"] = list(keep_float)
-        title += ", first and last in float"
-    return Recipe(title, (CLEAN_UP, StepSpec("static-int8", config)))
-
-
-def with_target(rung: Rung, **fields: Any) -> Rung:
-    """Returns `rung` with fields of its target replaced."""
-    return replace(rung, target=StepSpec(rung.target.name, {**rung.target.config, **fields}))
+def _weights_only(target: StepSpec, facts: Facts) -> Generator[Rung, Candidate, None]:
+    """Weights alone in 8 and 4 bits, where matrix products take time or where size counts."""
+    if not any(map(facts.count, _PRODUCTS)):
+        return
+    pays = facts.share(_PRODUCTS) >= _DYNAMIC_SHARE or facts.size_limited
+    refused = "" if pays else "matrix products take little of the original's time, and the budget does not limit size"
+    if facts.quantized:
+        refused = _CARRIES_QDQ
+    for bits, compute in ((8, "int8"), (4, "int8"), (4, "float32")):
+        config = {"bits": bits, "compute": compute}
+        recipe = Recipe(f"int{bits} weights, {compute} products", (CLEAN_UP, StepSpec("weights-only", config)))
+        yield Rung("weights-only", recipe, target, refused=refused)

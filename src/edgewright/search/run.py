@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
+from edgewright.core.budget import Budget
 from edgewright.core.measurement import Device, Quality
 from edgewright.core.recipe import Candidate, StepSpec, Study
 from edgewright.engine import registry, toolchain
@@ -15,9 +16,10 @@ from edgewright.measure.audit import Audit
 from edgewright.measure.survey import Survey
 from edgewright.search.explain import annotate
 from edgewright.search.imported import Imported
-from edgewright.search.ladder import Facts, Rung, ladder
+from edgewright.search.ladder import ladder
 from edgewright.search.observer import Observer, Silent
 from edgewright.search.request import Request
+from edgewright.search.rungs import Facts, Rung
 from edgewright.search.trial import Trials, read
 
 STUDY_SCHEMA = 1
@@ -65,7 +67,7 @@ class _Search:
         self.observer.phase("original model")
         reference = trials.judge_reference(StepSpec(self.request.search.reference), self.threads, self.batch)
         self.study = self._begin(found, reference, audit)
-        facts = _facts(survey, reference)
+        facts = _facts(survey, reference, self.request.budget)
         for target in self.request.targets:
             self._climb(trials, target, facts)
             self._sweep_options(trials, target)
@@ -206,13 +208,14 @@ def _with_test(candidate: Candidate, made: Result) -> Candidate:
     return replace(candidate, measurement=replace(candidate.measurement, test=quality), evidence=evidence)
 
 
-def _facts(survey: Survey, reference: Candidate) -> Facts:
+def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:
     total = sum(operator.microseconds for operator in reference.operators)
     share: dict[str, float] = {}
     for operator in reference.operators:
         kind = _graph_operator(operator.op)
         share[kind] = share.get(kind, 0.0) + operator.microseconds / max(total, 1e-9)
-    return Facts(survey.quantized, survey.refusals, share)
+    small = budget.size_bytes is not None or budget.peak_memory_bytes is not None
+    return Facts(survey.quantized, survey.refusals, share, survey.operators, small)
 
 
 def _adds_in_32_bits(device: Device) -> bool:

@@ -12,8 +12,8 @@ from edgewright.core.target import Artifact, OperatorTime
 from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ConfigError, DataError, EdgewrightError, MetricFailed, OutOfSpace, ToolchainMissing
 from edgewright.search.chain import Chain
-from edgewright.search.ladder import Rung
 from edgewright.search.request import Request
+from edgewright.search.rungs import Rung
 
 T = TypeVar("T")
 _NOT_THE_CANDIDATES_FAULT = (ConfigError, DataError, MetricFailed, OutOfSpace, ToolchainMissing)

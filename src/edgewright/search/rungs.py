@@ -1,0 +1,60 @@
+"""What a ladder is made of: facts known beforehand, and rungs to try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edgewright.core.recipe import Recipe, StepSpec
+
+CLEAN_UP = StepSpec("clean-up")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about the model before anything is tried.
+
+    Attributes:
+        quantized: It already carries QuantizeLinear and DequantizeLinear.
+        refusals: Target -> why it will not take the model.
+        time_share: Operator -> share of the original's measured run time.
+        operators: Operator -> how many nodes.
+        size_limited: The budget limits size or memory, so that smaller weights pay even where they are not faster.
+    """
+
+    quantized: bool
+    refusals: Mapping[str, tuple[str, ...]]
+    time_share: Mapping[str, float]
+    operators: Mapping[str, int] = field(default_factory=dict)
+    size_limited: bool = False
+
+    def share(self, operators: frozenset[str] | tuple[str, ...]) -> float:
+        """Returns the share of the run time that `operators` take together."""
+        return sum(share for op, share in self.time_share.items() if op in operators)
+
+    def count(self, operator: str) -> int:
+        """Returns how many nodes of the model are `operator`."""
+        return self.operators.get(operator, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One thing to try.
+
+    Attributes:
+        name: Of the rung, as `[search] ladder` names it.
+        recipe: The passes.
+        target: The target with its fields.
+        refused: Why it is not worth trying; empty to try it.
+    """
+
+    name: str
+    recipe: Recipe
+    target: StepSpec
+    refused: str = ""
+
+
+def with_target(rung: Rung, **fields: Any) -> Rung:
+    """Returns `rung` with fields of its target replaced."""
+    return replace(rung, target=StepSpec(rung.target.name, {**rung.target.config, **fields}))
