@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgewright.errors import StepFailed
 from edgewright.runtimes._require import require
+from edgewright.runtimes.onnxruntime import add_entries, open_session
 
 _EXTERNAL = "session.optimized_model_external_initializers_file_name"
-PROVIDER = "CPUExecutionProvider"
 
 
 def fused_by_onnxruntime(file: Path, entries: Mapping[str, str], out: Path) -> Path:
@@ -29,10 +29,9 @@ def fused_by_onnxruntime(file: Path, entries: Mapping[str, str], out: Path) -> P
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(out / "fused.onnx")
-    for key, value in {**entries, _EXTERNAL: "fused.data"}.items():
-        options.add_session_config_entry(key, value)
+    add_entries(options, {**entries, _EXTERNAL: "fused.data"})
     try:
-        ort.InferenceSession(str(file), options, providers=[PROVIDER])
+        open_session(ort, file, options, entries)
     except Exception as error:  # its exception classes share no base but Exception
         raise StepFailed(
             f"ONNX Runtime {ort.__version__} cannot load {file.name}: {error}",

@@ -22,6 +22,8 @@ from edgewright.runtimes._require import require
 
 PROVIDER = "CPUExecutionProvider"
 KERNEL = "_kernel_time"
+DISABLED = "edgewright.disabled_optimizers"
+"""Session entry of our own: names of ONNX Runtime's graph transformers to leave out, separated by commas."""
 
 
 class OnnxRuntime:
@@ -54,18 +56,31 @@ def session_options(ort: Any, entries: Mapping[str, str], threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
-    for key, value in entries.items():
-        options.add_session_config_entry(key, value)
+    add_entries(options, entries)
     return options
 
 
+def add_entries(options: Any, entries: Mapping[str, str]) -> None:
+    """Sets the entries that ONNX Runtime itself understands."""
+    for key, value in entries.items():
+        if key != DISABLED:
+            options.add_session_config_entry(key, value)
+
+
+def open_session(ort: Any, file: Path, options: Any, entries: Mapping[str, str]) -> Any:
+    """Opens `file` on the CPU without the graph transformers that `entries` leave out."""
+    disabled = [name for name in entries.get(DISABLED, "").split(",") if name]
+    return ort.InferenceSession(str(file), options, providers=[PROVIDER], disabled_optimizers=disabled or None)
+
+
 def _session(ort: Any, path: Path, artifact: Artifact, options: RunOptions, traces: Path | None) -> Any:
-    chosen = session_options(ort, {**artifact.session, **options.session}, options.threads)
+    entries = {**artifact.session, **options.session}
+    chosen = session_options(ort, entries, options.threads)
     if traces is not None:
         chosen.enable_profiling = True
         chosen.profile_file_prefix = str(traces / "ort")
     try:
-        return ort.InferenceSession(str(path / artifact.files[0]), chosen, providers=[PROVIDER])
+        return open_session(ort, path / artifact.files[0], chosen, entries)
     except Exception as error:  # its exception classes share no base but Exception
         raise Corrupt(
             f"{path / artifact.files[0]}: ONNX Runtime {ort.__version__} cannot open it: {error}",

@@ -11,7 +11,7 @@ import onnx
 
 from edgewright.core.target import NodePlacement
 from edgewright.errors import EdgewrightError, StepFailed
-from edgewright.runtimes.onnxruntime import KERNEL, PROVIDER, median_times, read_trace, session_options
+from edgewright.runtimes.onnxruntime import KERNEL, PROVIDER, median_times, open_session, read_trace, session_options
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
 from edgewright.targets._ort_sources import Kernel, sources
@@ -49,7 +49,7 @@ def _profiled(ort: Any, file: Path, entries: Mapping[str, str], folder: Path) ->
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "trace")
     try:
-        return ort.InferenceSession(str(file), options, providers=[PROVIDER])
+        return open_session(ort, file, options, entries)
     except Exception as error:
         raise StepFailed(
             f"ONNX Runtime {ort.__version__} cannot load the model: {error}",

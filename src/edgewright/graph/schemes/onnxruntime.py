@@ -38,6 +38,8 @@ SHARED = (
     "DepthToSpace",
 )
 """Operators that ONNX Runtime moves inside the integer region: one scale in and out. Resize only in mode nearest."""
+SESSION = {"edgewright.disabled_optimizers": "WeightBiasQuantization"}
+"""Otherwise ONNX Runtime quantises the weights, per tensor, of a convolution that stays float between quantisers."""
 SATURATES = "without VNNI this processor adds products of 8-bit weights in 16 bits, which saturates"
 
 U8S8 = Scheme(
@@ -51,6 +53,7 @@ U8S8 = Scheme(
     quantized=QUANTIZED,
     shared=SHARED,
     bias="int32",
+    session=SESSION,
     outputs=("Conv", "MatMul", "Gemm"),
 )
 S8S8 = dataclasses.replace(U8S8, name="onnxruntime-s8s8", activation="int8")
