@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -20,11 +18,9 @@ from edgewright.graph.load import dtype_name, load, save
 from edgewright.graph.names import name_nodes
 from edgewright.graph.shapes import infer_shapes
 from edgewright.measure.layers import taps as graph_taps
+from edgewright.measure.layers.reading import Reading, find_reading, with_outputs
 from edgewright.measure.layers.sides import Feed, Integers, LocalRunner, Tap, Weights
 from edgewright.runtimes import load_artifact, open_runner
-from edgewright.runtimes._capture import fused_by_onnxruntime
-
-_FUSED_AWAY = "fused: the runtime computes it inside another kernel"
 
 
 @dataclass(slots=True)
@@ -93,16 +89,23 @@ def open_onnx(artifact: Path, title: str, scratch: Path, *, all_floats: bool = F
     model = infer_shapes(load(artifact / described.files[0]))
     name_nodes(model.graph)
     every = graph_taps.taps(model, described.placement)
-    quantised = any(tap.integers for tap in every)
-    harmless = all_floats and not quantised
-    kept, hidden, notes = (
-        (every, {}, ()) if harmless else _unfused(model, every, artifact / described.files[0], described, scratch)
-    )
+    harmless = all_floats and not any(tap.integers for tap in every)
+    reading = Reading(model, every) if harmless else find_reading(model, described, scratch)
     outputs = tuple(_output(spec.name, every) for spec in described.outputs)
-    with opened(with_outputs(model, kept), described, scratch / "tapped") as runner:
+    with opened(with_outputs(reading.model, reading.taps), described, scratch / "tapped") as runner:
         runtime = f"{described.runtime} {described.runtime_version}"
         yield OnnxSide(
-            title, runtime, described.inputs, kept, outputs, hidden, notes, model, runner, described, scratch
+            title,
+            runtime,
+            described.inputs,
+            reading.taps,
+            outputs,
+            reading.hidden,
+            reading.notes,
+            reading.model,
+            runner,
+            described,
+            scratch,
         )
 
 
@@ -111,15 +114,6 @@ def real(values: NDArray[Any], tap: Tap) -> NDArray[Any]:
     if tap.integers is not None and tap.integers.dtype == values.dtype.name:
         return tap.integers.real(values)
     return values
-
-
-def with_outputs(model: ir.Model, taps: Sequence[Tap]) -> ir.Model:
-    """Returns a copy of `model` with the sources of `taps` as outputs behind its own."""
-    copy = model.clone()
-    present = {v.name for v in copy.graph.outputs}
-    values = {v.name: v for node in copy.graph for v in node.outputs}
-    copy.graph.outputs.extend(values[tap.source] for tap in taps if tap.source not in present)
-    return copy
 
 
 @contextmanager
@@ -148,31 +142,3 @@ def _specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, .
 def _output(name: str, every: Sequence[Tap]) -> Tap:
     known = next((tap for tap in every if tap.tensor == name), None)
     return Tap(name, known.node if known else "", known.op if known else "", name, (name,))
-
-
-def _unfused(
-    model: ir.Model, every: tuple[Tap, ...], file: Path, artifact: Artifact, scratch: Path
-) -> tuple[tuple[Tap, ...], dict[str, str], tuple[str, ...]]:
-    """Leaves out what reading would keep the runtime from fusing, and checks that the rest changes nothing."""
-    (scratch / "plain").mkdir(parents=True)
-    plain = onnx.load(fused_by_onnxruntime(file, artifact.session, scratch / "plain"), load_external_data=False)
-    alive = {name for node in plain.graph.node for name in node.output}
-    own = {v.name for v in model.graph.outputs}
-    kept = tuple(tap for tap in every if tap.source in alive or tap.source in own)
-    hidden = {tap.tensor: _FUSED_AWAY for tap in every if tap not in kept}
-    for chosen in (kept, tuple(tap for tap in kept if tap.integers or tap.source in own)):
-        probe = scratch / f"probe-{len(chosen)}"
-        probe.mkdir(exist_ok=True)
-        path = save(with_outputs(model, chosen), probe)
-        seen = onnx.load(fused_by_onnxruntime(path, artifact.session, probe), load_external_data=False)
-        changed = _kernels(seen) - _kernels(plain)
-        if not changed:
-            return chosen, hidden | {tap.tensor: _FUSED_AWAY for tap in kept if tap not in chosen}, ()
-    note = f"reading inner tensors makes ONNX Runtime run other kernels: {dict(changed)}"
-    return kept, hidden, (note,)
-
-
-def _kernels(model: onnx.ModelProto) -> Counter[str]:
-    """Counts kernels; conversions between integers and floats may be added for reading without harm."""
-    skipped = ("QuantizeLinear", "DequantizeLinear", "Constant", "Identity")
-    return Counter(node.op_type for node in model.graph.node if node.op_type not in skipped)
