@@ -6,38 +6,27 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import edgewright
 from edgewright.bundle.archive import digest_content, write
 from edgewright.bundle.card import model_card
-from edgewright.bundle.open import MANIFEST, MODEL_CARD, SBOM, read_pairs
+from edgewright.bundle.open import MANIFEST, MODEL_CARD, SBOM
+from edgewright.bundle.parts import Part, collect, read_evidence
 from edgewright.bundle.sbom import bill_of_materials
-from edgewright.core.bundle import (
-    SCHEMA,
-    FileEntry,
-    GoldenRef,
-    Manifest,
-    Options,
-    PipelineSpec,
-    RuntimeRef,
-)
-from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.bundle import SCHEMA, FileEntry, Manifest, Options, PipelineSpec, Variant
+from edgewright.core.codec import encode_json
 from edgewright.core.digest import Digest
 from edgewright.core.recipe import Candidate, Study
-from edgewright.core.target import Artifact
-from edgewright.errors import Corrupt, UsageError
+from edgewright.errors import Corrupt
 
 SUFFIX = ".ewb"
 PIPELINE = "pipeline.json"
-PAIRS = "golden.json"
-
-T = TypeVar("T")
 
 
 def pack(study: Study, target: str, files: Callable[[Digest], Path], out: Path) -> Path:
     """Writes the bundle of one target.
 
+    Where the study chose different candidates for different kinds of machines, each becomes a variant.
     A pure function of the study: nothing of the machine, the time or the place of the files enters the bytes.
 
     Args:
@@ -50,24 +39,19 @@ def pack(study: Study, target: str, files: Callable[[Digest], Path], out: Path) 
         The path of the bundle.
 
     Raises:
-        UsageError: The study has no winner for `target`, or its evidence is no longer in the store.
+        UsageError: The study has no winner for `target`, its evidence is no longer in the store, or its variants
+            do not fit together.
         ToolchainMissing: A library that writes the model card or the SBOM is not installed.
         Corrupt: The evidence is not what the study says.
     """
-    winner = _winner(study, target)
-    artifact_folder = _evidence(winner, "artifact", files)
-    artifact = _read(Artifact, artifact_folder / "artifact.json")
-    contents: dict[str, Path | bytes] = {
-        f"artifact/{n}": artifact_folder / n for n in ("artifact.json", *artifact.files)
-    }
-    golden_folder = _evidence(winner, "golden", files)
-    pipeline = _read(PipelineSpec, golden_folder / PIPELINE)
-    pairs = read_pairs(golden_folder / PAIRS)
-    contents |= {f"golden/{name}": golden_folder / name for name in (PAIRS, *(pair.input for pair in pairs))}
-    contents |= {name: golden_folder / name for name in sorted(pipeline.resources.values())}
+    own, *others = collect(study, target, files)
+    pipeline = read_evidence(PipelineSpec, own.evidence / PIPELINE)
+    contents: dict[str, Path | bytes] = {}
+    for part in (*others, own):
+        contents |= part.contents
+    contents |= {name: own.evidence / name for name in sorted(pipeline.resources.values())}
     _require_files(contents)
-    golden = GoldenRef(f"golden/{PAIRS}", len(pairs), max((pair.tolerance for pair in pairs), default=0.0))
-    manifest = _manifest(study, winner, artifact, pipeline, golden)
+    manifest = _manifest(study, own, tuple(part.variant() for part in others), pipeline)
     contents[MODEL_CARD] = model_card(manifest).encode()
     contents[SBOM] = bill_of_materials(manifest, _entries(contents)).encode()
     contents[MANIFEST] = encode_json(replace(manifest, files=_entries(contents)))
@@ -79,34 +63,6 @@ def pack(study: Study, target: str, files: Callable[[Digest], Path], out: Path) 
 def file_name(name: str) -> str:
     """Returns `name` with everything but letters, digits, dot, dash and underscore turned into dashes."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"
-
-
-def _winner(study: Study, target: str) -> Candidate:
-    if target not in study.winners:
-        known = ", ".join(sorted(study.winners)) or "none"
-        raise UsageError(f'the study has no winner for target "{target}"', hint=f"targets with a winner: {known}")
-    winner = study.best(target)
-    if winner.artifact is None:
-        raise UsageError(f"{winner.id} has no artifact: {winner.error or winner.why}", hint="run optimize again")
-    return winner
-
-
-def _evidence(winner: Candidate, name: str, files: Callable[[Digest], Path]) -> Path:
-    digest = winner.evidence.get(name, winner.artifact if name == "artifact" else None)
-    folder = files(digest) if digest else None
-    if folder is None or not folder.is_dir():
-        raise UsageError(
-            f"the {name} of {winner.id} is no longer in the store ({digest or 'not recorded'})",
-            hint="run `edgewright optimize` again: only what is missing is made anew",
-        )
-    return folder
-
-
-def _read(kind: type[T], file: Path) -> T:
-    try:
-        return decode_stored(kind, file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Corrupt(f"{file}: {error}", hint="run `edgewright optimize` again") from error
 
 
 def _require_files(contents: Mapping[str, Path | bytes]) -> None:
@@ -121,33 +77,40 @@ def _entries(contents: Mapping[str, Path | bytes]) -> dict[str, FileEntry]:
     return {name: FileEntry(*digest_content(contents[name])) for name in sorted(contents)}
 
 
-def _manifest(
-    study: Study, winner: Candidate, artifact: Artifact, pipeline: PipelineSpec, golden: GoldenRef
-) -> Manifest:
+def _manifest(study: Study, own: Part, variants: tuple[Variant, ...], pipeline: PipelineSpec) -> Manifest:
+    candidate, artifact = own.candidate, own.artifact
     return Manifest(
         schema=SCHEMA,
         edgewright=study.tools.get("edgewright", edgewright.__version__),
         project=study.project,
-        target=winner.target,
-        candidate=winner.id,
-        artifact="artifact",
-        precision=winner.precision or artifact.precision,
+        target=candidate.target,
+        candidate=candidate.id,
+        artifact=own.folder,
+        precision=own.precision,
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         pipeline=pipeline if pipeline.labels else replace(pipeline, labels=study.labels),
-        runtime=RuntimeRef(artifact.runtime, artifact.runtime_version, artifact.runtime_range),
-        options=Options(winner.threads, winner.batch),
-        recipe=winner.recipe,
+        runtime=own.runtime,
+        options=Options(candidate.threads, candidate.batch),
+        recipe=candidate.recipe,
         budget=study.budget,
-        met=study.met.get(winner.target, False),
+        met=_met(study, candidate),
         device=study.device,
-        golden=golden,
+        golden=own.golden,
         files={},
-        violations=winner.violations,
-        why=winner.why,
-        measurement=winner.measurement,
+        violations=candidate.violations,
+        why=own.choice.why or candidate.why,
+        measurement=candidate.measurement,
         reference=study.reference.measurement,
-        lineage=winner.lineage,
+        lineage=candidate.lineage,
         tools=study.tools,
         warnings=study.warnings,
+        variants=variants,
+        session=own.choice.session,
     )
+
+
+def _met(study: Study, candidate: Candidate) -> bool:
+    if candidate.id == study.winners[candidate.target]:
+        return study.met.get(candidate.target, False)
+    return not candidate.violations
