@@ -26,7 +26,11 @@ __all__ = ["claims", "oldest_opset", "run", "subgraph", "to_torch", "write_back"
 
 
 def to_torch(
-    model: ir.Model, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+    model: ir.Model,
+    *,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    straight_through: bool = False,
 ) -> torch.fx.GraphModule:
     """Converts `model`, or the part of it between two sets of tensors, into a PyTorch module.
 
@@ -41,6 +45,9 @@ def to_torch(
         inputs: Names of the tensors given; the model's own inputs when None.
         outputs: Names of the tensors returned; the model's own outputs when None.
 
+        straight_through: QuantizeLinear puts out floating numbers, so that gradients pass the pairs of QuantizeLinear and
+            DequantizeLinear as if they did not round.
+
     Raises:
         SourceError: A node's operator, opset, attribute or element type is not claimed; a tensor does not exist or
             cannot be computed from `inputs`. Nothing has run then.
@@ -49,7 +56,7 @@ def to_torch(
     _require_torch()
     from edgewright.graph.bridge.convert import convert
 
-    return convert(model, inputs, outputs)
+    return convert(model, inputs, outputs, straight_through=straight_through)
 
 
 def subgraph(module: torch.fx.GraphModule, inputs: Sequence[str], outputs: Sequence[str]) -> torch.fx.GraphModule:

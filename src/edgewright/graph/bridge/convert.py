@@ -13,7 +13,7 @@ from onnx_ir.passes.common import InlinePass
 from torch import fx, nn
 
 from edgewright.errors import SourceError
-from edgewright.graph.bridge import operators
+from edgewright.graph.bridge import control, operators
 from edgewright.graph.bridge.elements import to_tensor
 from edgewright.graph.bridge.operators import FACTS, OPERATORS, Signature
 from edgewright.graph.bridge.paths import attach
@@ -22,7 +22,9 @@ from edgewright.graph.opset import opset
 STANDARD = ("", "ai.onnx")
 
 
-def convert(model: ir.Model, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> fx.GraphModule:
+def convert(
+    model: ir.Model, inputs: Sequence[str] | None, outputs: Sequence[str] | None, *, straight_through: bool
+) -> fx.GraphModule:
     """Does what `edgewright.graph.bridge.to_torch` says."""
     if model.functions:
         model = InlinePass()(model.clone()).model
@@ -32,7 +34,7 @@ def convert(model: ir.Model, inputs: Sequence[str] | None, outputs: Sequence[str
     if inputs is not None:
         given = [_find(values, name) for name in inputs]
     wanted = list(model.graph.outputs) if outputs is None else [_find(values, name) for name in outputs]
-    return build(model.graph, given, wanted, opset(model))
+    return build(model.graph, given, wanted, opset(model), straight_through=straight_through)
 
 
 def check(model: ir.Model) -> None:
@@ -42,17 +44,17 @@ def check(model: ir.Model) -> None:
         SourceError: One cannot; the message names the node, its operator and its opset.
     """
     version, newest = opset(model), onnx.defs.onnx_opset_version()
-    if not operators.OLDEST <= version <= newest:
+    if version > newest:
         raise SourceError(
-            f"opset {version}, the bridge to PyTorch converts {operators.OLDEST} to {newest}",
-            hint="raise or lower the model's opset with onnx.version_converter, or export it again",
+            f"opset {version}, the installed onnx {onnx.__version__} knows opsets to {newest}",
+            hint="install a newer onnx, or export the model with an older opset",
         )
     faults = [fault for node in ir.traversal.RecursiveGraphIterator(model.graph) if (fault := _fault(node, version))]
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise SourceError(
             f"the bridge to PyTorch cannot convert {'; '.join(faults[:3])}{more}",
-            hint="export the model with standard operators; edgewright.graph.bridge.claims() lists those converted",
+            hint="export the model with standard operators and opset 17; edgewright.graph.bridge.claims() lists those converted",
         )
 
 
@@ -62,18 +64,22 @@ def _fault(node: ir.Node, version: int) -> str:
         return name
     if node.op_type in operators.CONTROL:
         return ""
+    if version < operators.oldest(node.op_type):
+        return f"{name}: its opset, {operators.oldest(node.op_type)} is the oldest"
     known = operators.signature(node.op_type).attributes
     strange = sorted(a for a in node.attributes if a not in known)
     return f"{name}: attribute {', '.join(strange)}" if strange else ""
 
 
-def build(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], version: int) -> fx.GraphModule:
+def build(
+    graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], version: int, *, straight_through: bool
+) -> fx.GraphModule:
     """Converts the part of `graph` that computes `outputs` from `inputs`.
 
     Raises:
         SourceError: An output depends on an input of the graph that is not given.
     """
-    builder = _Builder(version)
+    builder = _Builder(version, straight_through=straight_through)
     for value in inputs:
         builder.placeholder(value)
     for node in _needed(graph, inputs, outputs):
@@ -84,8 +90,9 @@ def build(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Valu
 class _Builder:
     """One fx graph in the making, and the module that holds its tensors."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, *, straight_through: bool) -> None:
         self.version = version
+        self.straight_through = straight_through
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.made: dict[ir.Value, fx.Node] = {}
@@ -98,13 +105,7 @@ class _Builder:
     def add(self, node: ir.Node) -> None:
         if node.op_type == "Constant":
             return
-        signature = operators.signature(node.op_type)
-        args = [self._argument(node, index, signature) for index in range(len(node.inputs))]
-        while args and args[-1] is None and not signature.variadic:
-            args.pop()
-        attributes = {name: _plain(attribute) for name, attribute in node.attributes.items()}
-        attributes.update(_facts(node, signature, self.version))
-        made = self.graph.call_function(OPERATORS[node.op_type], tuple(args), attributes)
+        made = self._control(node) if node.op_type in operators.CONTROL else self._call(node)
         made.meta["onnx"] = node.name
         if len(node.outputs) == 1 and node.op_type not in _TUPLES:
             self._name(made, node.outputs[0])
@@ -112,6 +113,44 @@ class _Builder:
         for index, value in enumerate(node.outputs):
             if value.name and (value.uses() or value.is_graph_output()):
                 self._name(self.graph.call_function(operator.getitem, (made, index)), value)
+
+    def _call(self, node: ir.Node) -> fx.Node:
+        signature = operators.signature(node.op_type)
+        args = [self._argument(node, index, signature) for index in range(len(node.inputs))]
+        while args and args[-1] is None and not signature.variadic:
+            args.pop()
+        attributes = {name: _plain(attribute) for name, attribute in node.attributes.items()}
+        attributes.update(_facts(node, signature, self.version, straight_through=self.straight_through))
+        return self.graph.call_function(OPERATORS[node.op_type], tuple(args), attributes)
+
+    def _control(self, node: ir.Node) -> fx.Node:
+        """Adds a node with bodies as a module of its own, which takes what the bodies read from outside."""
+        bodies = {name: self._body(a.as_graph()) for name, a in node.attributes.items() if name in _BODIES}
+        outside = {name: tuple(self._tensor(v, trainable=True) for v in needs) for name, (_, needs) in bodies.items()}
+        given = [None if v is None else self._tensor(v, trainable=False) for v in node.inputs]
+        module: nn.Module
+        args: tuple[Any, ...]
+        if node.op_type == "If":
+            module = control.If(bodies["then_branch"][0], bodies["else_branch"][0])
+            args = (given[0], outside["then_branch"], outside["else_branch"])
+        elif node.op_type == "Loop":
+            module = control.Loop(bodies["body"][0])
+            trips, going, *states = [*given, None][: max(len(given), 2)]
+            args = (trips, going, tuple(states), outside["body"])
+        else:
+            module, count = _scan(node, bodies["body"][0])
+            args = (tuple(given[:count]), tuple(given[count:]), outside["body"])
+        name = _identifier(node.name or node.op_type)
+        while hasattr(self.root, name):
+            name += "_"
+        self.root.add_module(name, module)
+        return self.graph.call_module(name, args)
+
+    def _body(self, graph: ir.Graph) -> tuple[fx.GraphModule, list[ir.Value]]:
+        """Converts a nested graph; also returns the outer tensors that it reads."""
+        needs = [v for v in outer(graph) if v in self.made or fixed(v) is None]
+        inputs = [*graph.inputs, *needs]
+        return build(graph, inputs, list(graph.outputs), self.version, straight_through=self.straight_through), needs
 
     def finish(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> fx.GraphModule:
         self.graph.output(tuple(self._tensor(value, trainable=True) for value in outputs))
@@ -151,7 +190,24 @@ class _Builder:
         self.made[value] = node
 
 
-_TUPLES = frozenset({"Split"})
+def _scan(node: ir.Node, body: nn.Module) -> tuple[control.Scan, int]:
+    """Returns the module of a Scan, and how many of its inputs are states."""
+    attributes = {name: a.value for name, a in node.attributes.items()}
+    scanned = int(attributes["num_scan_inputs"])
+    states = len(node.inputs) - scanned
+    made = len(node.outputs) - states
+    module = control.Scan(
+        body,
+        attributes.get("scan_input_axes", [0] * scanned),
+        attributes.get("scan_input_directions", [0] * scanned),
+        attributes.get("scan_output_axes", [0] * made),
+        attributes.get("scan_output_directions", [0] * made),
+    )
+    return module, states
+
+
+_BODIES = ("body", "then_branch", "else_branch")
+_TUPLES = frozenset({"Split", "If", "Loop", "Scan"})
 """Operators that give a tuple even of one output."""
 
 
@@ -196,16 +252,24 @@ def _needed(graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Va
 
 
 def used(node: ir.Node) -> Iterable[ir.Value]:
-    """Returns the tensors that `node` reads."""
-    return [value for value in node.inputs if value is not None]
+    """Returns the tensors that `node` reads, those that its bodies take from outside too."""
+    inside = [v for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH for v in outer(a.as_graph())]
+    return [*(value for value in node.inputs if value is not None), *inside]
 
 
-def _facts(node: ir.Node, signature: Signature, version: int) -> Mapping[str, Any]:
+def outer(graph: ir.Graph) -> list[ir.Value]:
+    """Returns the tensors that a nested graph reads from the graphs around it, in order of their first use."""
+    own = {*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)}
+    read = [v for node in graph for v in used(node)] + list(graph.outputs)
+    return [v for v in dict.fromkeys(read) if v not in own]
+
+
+def _facts(node: ir.Node, signature: Signature, version: int, *, straight_through: bool) -> Mapping[str, Any]:
     facts = {
         "opset": version,
         "outputs": len(node.outputs),
         "kinds": tuple(None if v is None else _kind(v) for v in node.inputs),
-        "results": tuple(_kind(v) for v in node.outputs),
+        "straight_through": straight_through,
     }
     assert facts.keys() == set(FACTS)
     return {name: facts[name] for name in signature.facts}
@@ -221,7 +285,7 @@ def _plain(attribute: ir.Attr) -> Any:
     """The value of an attribute as fx can write it."""
     value = attribute.value
     if attribute.type == ir.AttributeType.TENSOR:
-        return value.numpy().tolist()
+        return value.numpy().tolist(), int(value.dtype)
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 

@@ -37,8 +37,8 @@ INTEGER_BITS: dict[Kind, tuple[bool, int]] = {
 
 WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """PyTorch stores these and does next to no arithmetic in them."""
-_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu)
-_BITS = {torch.bfloat16: np.int16, **dict.fromkeys(_FLOAT8, np.uint8)}
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu)
+_BITS = {torch.bfloat16: np.int16, **dict.fromkeys(FLOAT8, np.uint8)}
 
 
 def torch_dtype(kind: Kind | int) -> torch.dtype:

@@ -8,7 +8,7 @@ else a function may ask for, by the name of a keyword, is the node's fact of tha
 - `opset`: the version of the standard domain, where the meaning changed;
 - `outputs`: how many outputs the node has;
 - `kinds`: the ONNX element types of the inputs, None where the model does not say;
-- `results`: the same of the outputs.
+- `straight_through`: whether rounding lets gradients pass.
 
 An input annotated `Ints`, `Floats` or `Number` is passed as Python numbers when the model fixes it, as a tensor
 otherwise. An input annotated `Buffer` is not trained when it is an initialiser.
@@ -25,33 +25,47 @@ from typing import Any
 from edgewright.graph.bridge.operators import (
     activation,
     arithmetic,
+    casting,
     convolution,
     indexing,
     linear,
+    making,
     normalisation,
     pooling,
+    quantisation,
+    recurrent,
     reduction,
+    resizing,
+    selection,
+    sequence,
     shape,
 )
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     **activation.OPERATORS,
     **arithmetic.OPERATORS,
+    **casting.OPERATORS,
     **convolution.OPERATORS,
     **indexing.OPERATORS,
     **linear.OPERATORS,
+    **making.OPERATORS,
     **normalisation.OPERATORS,
     **pooling.OPERATORS,
+    **quantisation.OPERATORS,
+    **recurrent.OPERATORS,
     **reduction.OPERATORS,
+    **resizing.OPERATORS,
+    **selection.OPERATORS,
+    **sequence.OPERATORS,
     **shape.OPERATORS,
 }
 """ONNX name -> function."""
-CONTROL = ("Constant",)
+CONTROL = ("Constant", "If", "Loop", "Scan")
 """Converted by the builder itself, since they hold values or graphs."""
 OLDEST = 7
 """Before opset 7 broadcasting was an attribute."""
 _OLDEST = {"Not": 1, "Scan": 9}
-FACTS = ("opset", "outputs", "kinds", "results")
+FACTS = ("opset", "outputs", "kinds", "straight_through")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +100,21 @@ def signature(operator: str) -> Signature:
     return Signature(
         inputs=tuple(p.name for p in inputs),
         variadic=any(p.kind is p.VAR_POSITIONAL for p in parameters),
-        attributes=frozenset(p.name for p in parameters if p.kind is not p.VAR_POSITIONAL) - set(FACTS),
+        attributes=_attributes(operator, parameters),
         facts=tuple(p.name for p in parameters if p.name in FACTS),
         fixed=_annotated(inputs, ("Ints", "Floats", "Number")),
         buffers=_annotated(inputs, ("Buffer",)),
     )
 
 
+def _attributes(operator: str, parameters: list[inspect.Parameter]) -> frozenset[str]:
+    names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL} - set(FACTS)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        names |= signature("Conv").attributes
+    return frozenset(names)
+
+
+@cache
 def oldest(operator: str) -> int:
     """Returns the first opset at which `operator` is converted."""
     import onnx

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from edgewright.graph.bridge.operators.values import Buffer
 from edgewright.graph.bridge.operators.windows import by_rank, outer_end, pad_spatial, window
 
 _FORWARD: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -35,15 +34,6 @@ def conv(
     padding = shape.begin if shape.symmetric else 0
     result: Tensor = function(x, w, b, shape.strides, padding, shape.dilations, group)
     return result
-
-
-def conv_integer(
-    x: Tensor, w: Tensor, x_zero_point: Buffer | None = None, w_zero_point: Buffer | None = None, **attributes: Any
-) -> Tensor:
-    """Exact: sums of products of 8-bit numbers are far below 2^53."""
-    wide = x.double() - (0 if x_zero_point is None else x_zero_point.double())
-    point = 0 if w_zero_point is None else w_zero_point.double().reshape(-1, *[1] * (w.dim() - 1))
-    return conv(wide, w.double() - point, **attributes).to(torch.int32)
 
 
 def conv_transpose(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewright.graph.bridge.operators.values import Buffer, widened
+from edgewright.graph.bridge.operators.values import widened
 
 
 @widened
@@ -38,23 +38,9 @@ def einsum(*inputs: Tensor, equation: str) -> Tensor:
     return torch.einsum(equation.replace(" ", ""), *inputs)
 
 
-def matmul_integer(
-    a: Tensor, b: Tensor, a_zero_point: Buffer | None = None, b_zero_point: Buffer | None = None
-) -> Tensor:
-    """Exact: sums of products of 8-bit numbers are far below 2^53. The zero point of `a` may differ by row."""
-    left, right = a.double(), b.double()
-    if a_zero_point is not None:
-        point = a_zero_point.double()
-        left = left - (point.unsqueeze(-1) if point.dim() == 1 and point.numel() > 1 else point)
-    if b_zero_point is not None:
-        right = right - b_zero_point.double()
-    return torch.matmul(left, right).to(torch.int32)
-
-
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Det": torch.linalg.det,
     "Einsum": einsum,
     "Gemm": gemm,
     "MatMul": matmul,
-    "MatMulInteger": matmul_integer,
 }

@@ -77,7 +77,7 @@ def slice_(data: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, ste
 def expand(x: Tensor, shape: Ints) -> Tensor:
     """Broadcasts both ways: the shape may have ones where the input has more."""
     sizes = ints(shape)
-    x = x.reshape(*[1] * (len(sizes) - x.dim()), *x.shape)
+    x = x.reshape([1] * (len(sizes) - x.dim()) + list(x.shape))
     sizes = [1] * (x.dim() - len(sizes)) + sizes
     return x.expand([-1 if size == 1 else size for size in sizes])
 
