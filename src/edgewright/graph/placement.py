@@ -17,6 +17,7 @@ from edgewright.core.target import Scheme
 from edgewright.graph.quantisers import behind, is_constant
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_JOINS = ("Concat", "Split")
 SELECTORS = {
     "@first": "first operator with weights, close to the input's own precision",
     "@last": "no operator with weights comes after it, its error reaches the output directly",
@@ -91,6 +92,7 @@ def decide(
     for node in graph:
         _leave_masked(search, node, allowed)
     kept = search.kept
+    kept.update(_behind_float(graph, scheme, kept))
     anchors = [n for n in graph if n.op_type in WEIGHTED and n.op_type in allowed and n.name not in kept and _fits(n)]
     for node in anchors:
         _want_inputs(search, node)
@@ -130,6 +132,26 @@ def kept_float(graph: ir.Graph, patterns: Iterable[str]) -> dict[str, str]:
             names = [n.name for n in graph if n.name and fnmatchcase(n.name, pattern)]
         reason = SELECTORS.get(pattern, f"named by keep_float ({pattern})")
         found.update({name: reason for name in names if name})
+    return found
+
+
+def _behind_float(graph: ir.Graph, scheme: Scheme, kept: Mapping[str, str]) -> dict[str, str]:
+    """Returns why activations behind operators that are kept in float stay in float too.
+
+    Everything between such an operator and the next quantiser would only be rounded once more: a gate such as
+    x * sigmoid(x) computes on what the operator gives.
+    """
+    source = {id(n): n.name or "" for n in graph if n.op_type in WEIGHTED and n.name in kept}
+    found: dict[str, str] = {}
+    for node in graph:
+        if node.op_type in (*WEIGHTED, *scheme.shared, *_JOINS):
+            continue
+        makers = [value.producer() for value in data_inputs(node) if value.const_value is None]
+        names = [None if maker is None else source.get(id(maker)) for maker in makers]
+        if names and all(names):
+            source[id(node)] = names[0] or ""
+            if node.name and node.op_type in scheme.quantized and node.name not in kept:
+                found[node.name] = f'it follows "{names[0]}", which stays float'
     return found
 
 
