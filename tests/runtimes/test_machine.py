@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.measurement import Device
 from edgewright.runtimes import _machine
-from edgewright.runtimes._machine import Processor, local_device, parse_cpuinfo, peak_memory_bytes
+from edgewright.runtimes._machine import Processor, local_device, parse_cpuinfo, peak_memory_bytes, usable
 
 ICELAKE = """\
 processor\t: 0
@@ -121,3 +123,22 @@ def test_peak_memory_does_not_fall() -> None:
     block = bytearray(64 * 2**20)
     block[::4096] = b"x" * len(block[::4096])
     assert peak_memory_bytes() >= max(before, 64 * 2**20)
+
+
+def test_an_emulated_processor_offers_less_than_the_kernel_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = {0: [0, 0, 1 << 12 | 1 << 29, 0], 1: [0, 1 << 5, 0, 0], 6: [0, 0, 0, 0]}  # Haswell
+
+    def leaf_of(number: int) -> Any:
+        return SimpleNamespace(contents=SimpleNamespace(cpuid=leaves[number]))
+
+    monkeypatch.setattr(_machine.ctypes, "CDLL", lambda _: SimpleNamespace(__x86_get_cpuid_feature_leaf=leaf_of))
+    assert usable(("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni")) == ("avx2", "fma", "f16c")
+    monkeypatch.setattr(_machine.ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert usable(("avx2", "avx512_vnni")) == ("avx2", "avx512_vnni")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="speaks about x86 on Linux")
+def test_what_the_kernel_lists_here_is_usable() -> None:
+    listed = parse_cpuinfo(_machine.CPUINFO.read_text()).isa
+    assert usable(listed) == listed
+    assert usable(tuple(_machine._CPUID)) != ()

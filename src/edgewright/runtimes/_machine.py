@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -27,6 +28,23 @@ _X86 = (
     "amx_bf16",
     "amx_fp16",
 )
+_CPUID = {
+    "avx2": (1, 1, 5),
+    "fma": (0, 2, 12),
+    "f16c": (0, 2, 29),
+    "avx512f": (1, 1, 16),
+    "avx512bw": (1, 1, 30),
+    "avx512_vnni": (1, 2, 11),
+    "avx_vnni": (6, 0, 4),
+    "avx_vnni_int8": (6, 3, 4),
+    "avx512_bf16": (6, 0, 5),
+    "avx512_fp16": (1, 3, 23),
+    "amx_tile": (1, 3, 24),
+    "amx_int8": (1, 3, 25),
+    "amx_bf16": (1, 3, 22),
+    "amx_fp16": (6, 0, 21),
+}
+"""Instruction set -> (leaf as glibc numbers them, register eax to edx, bit): Intel SDM, volume 2, CPUID."""
 _ARM = (
     "asimd",
     "neon",
@@ -97,10 +115,30 @@ def local_device() -> Device:
         machine=platform.machine(),
         processor=processor.name or platform.processor() or "unknown",
         cores=_cores(),
-        isa=processor.isa,
+        isa=usable(processor.isa),
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release()}",
     )
+
+
+def usable(isa: tuple[str, ...]) -> tuple[str, ...]:
+    """Leaves out what the processor does not offer to this process, although the kernel's list has it.
+
+    An emulated program reads the host's list while its instructions are another processor's. glibc asks the processor
+    itself (`__x86_get_cpuid_feature_leaf`, 2.33 and later); elsewhere the list stands as it is.
+    """
+    try:
+        leaf_of = ctypes.CDLL(None).__x86_get_cpuid_feature_leaf
+    except (OSError, TypeError, AttributeError):
+        return isa
+    leaf_of.restype = ctypes.POINTER(_Leaf)
+    leaves = {number: leaf_of(number).contents.cpuid for number, _, _ in _CPUID.values()}
+    missing = {name for name, (leaf, register, bit) in _CPUID.items() if not leaves[leaf][register] >> bit & 1}
+    return tuple(name for name in isa if name not in missing)
+
+
+class _Leaf(ctypes.Structure):
+    _fields_ = (("cpuid", ctypes.c_uint32 * 4), ("active", ctypes.c_uint32 * 4))
 
 
 def peak_memory_bytes() -> int:

@@ -34,7 +34,7 @@ class OnnxRuntimeTarget:
     """
 
     name: ClassVar[str] = "onnxruntime"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     requires: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnx-ir")
     runtime: ClassVar[str] = "onnxruntime"
     extra: ClassVar[str] = "onnxruntime"
@@ -84,6 +84,7 @@ class OnnxRuntimeTarget:
         from edgewright.targets._feed import feeds
         from edgewright.targets._hub import inference_precision
         from edgewright.targets._intent import intents
+        from edgewright.targets._ort_range import runtime_range
 
         ort = require("onnxruntime", self.extra)
         entries = self._entries(hub)
@@ -94,7 +95,7 @@ class OnnxRuntimeTarget:
             target=self.name,
             runtime=self.runtime,
             runtime_version=ort.__version__,
-            runtime_range=runtime_range(ort.__version__),
+            runtime_range=runtime_range(ort.__version__, hub.model.opset_imports, hub.model.ir_version),
             files=tuple(sorted(file.name for file in out.iterdir())),
             inputs=hub.inputs,
             outputs=hub.outputs,
@@ -123,12 +124,6 @@ def _without_notes(path: Path) -> None:
         node.ClearField("doc_string")
         del node.metadata_props[:]
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def runtime_range(version: str) -> str:
-    """Any later release of the same major version: ONNX Runtime keeps reading older ONNX files."""
-    major, minor = version.split(".")[:2]
-    return f">={major}.{minor},<{int(major) + 1}"
 
 
 plugin = OnnxRuntimeTarget
