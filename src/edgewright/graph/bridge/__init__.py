@@ -44,9 +44,8 @@ def to_torch(
         model: Read only; its functions are inlined in a copy.
         inputs: Names of the tensors given; the model's own inputs when None.
         outputs: Names of the tensors returned; the model's own outputs when None.
-
-        straight_through: QuantizeLinear puts out floating numbers, so that gradients pass the pairs of QuantizeLinear and
-            DequantizeLinear as if they did not round.
+        straight_through: QuantizeLinear puts out floating numbers, so that gradients pass the pairs of QuantizeLinear
+            and DequantizeLinear as if they did not round.
 
     Raises:
         SourceError: A node's operator, opset, attribute or element type is not claimed; a tensor does not exist or

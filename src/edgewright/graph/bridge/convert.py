@@ -54,7 +54,7 @@ def check(model: ir.Model) -> None:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise SourceError(
             f"the bridge to PyTorch cannot convert {'; '.join(faults[:3])}{more}",
-            hint="export the model with standard operators and opset 17; edgewright.graph.bridge.claims() lists those converted",
+            hint="export the model with standard operators and opset 17; edgewright.graph.bridge.claims() lists them",
         )
 
 
@@ -62,10 +62,10 @@ def _fault(node: ir.Node, version: int) -> str:
     name = f"node {node.name!r} ({node.domain + '.' if node.domain else ''}{node.op_type}, opset {version})"
     if node.domain not in STANDARD or node.op_type not in {*OPERATORS, *operators.CONTROL}:
         return name
-    if node.op_type in operators.CONTROL:
-        return ""
     if version < operators.oldest(node.op_type):
         return f"{name}: its opset, {operators.oldest(node.op_type)} is the oldest"
+    if node.op_type in operators.CONTROL:
+        return ""
     known = operators.signature(node.op_type).attributes
     strange = sorted(a for a in node.attributes if a not in known)
     return f"{name}: attribute {', '.join(strange)}" if strange else ""

@@ -16,7 +16,7 @@ def gather(data: Tensor, indices: Ints, *, axis: int = 0) -> Tensor:
     if isinstance(indices, Tensor):
         places = _from_front(indices, data.shape[axis])
         picked = data.index_select(axis, places.reshape(-1))
-        return picked.reshape(*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
+        return picked.reshape(data.shape[:axis] + indices.shape + data.shape[axis + 1 :])
     if isinstance(indices, int):
         return data.select(axis, indices)
     return data.index_select(axis, _from_front(torch.tensor(indices, device=data.device), data.shape[axis]))
@@ -31,7 +31,7 @@ def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     flat, places = data.reshape(-1, *data.shape[batch_dims:]), indices.reshape(batch.numel(), -1, indices.shape[-1])
     row = torch.arange(batch.numel(), device=data.device).reshape(-1, 1).expand(places.shape[:2])
     picked = flat[(row, *places.long().unbind(-1))]
-    return picked.reshape(*indices.shape[:-1], *data.shape[batch_dims + indices.shape[-1] :])
+    return picked.reshape(indices.shape[:-1] + data.shape[batch_dims + indices.shape[-1] :])
 
 
 def scatter_elements(

@@ -204,7 +204,10 @@ _WITH_ALPHA = (*_WITH_BETA, "leakyrelu", "thresholdedrelu", "elu")
 
 
 def _bound(
-    function: Callable[[Tensor, float | None, float | None], Tensor], a: float | None, b: float | None, clip: float | None
+    function: Callable[[Tensor, float | None, float | None], Tensor],
+    a: float | None,
+    b: float | None,
+    clip: float | None,
 ) -> _Activation:
     return lambda x: function(x if clip is None else x.clamp(-clip, clip), a, b)
 

@@ -57,7 +57,9 @@ def resize(
         return upsample(x, roi, mode=mode)
     dims = axes_of(None if axes is None else list(axes), x.dim())
     plan = _plan(x, dims, roi, scales, sizes, keep_aspect_ratio_policy)
-    fast = None if antialias or exclude_outside else _native(x, plan, mode, coordinate_transformation_mode, nearest_mode)
+    fast = (
+        None if antialias or exclude_outside else _native(x, plan, mode, coordinate_transformation_mode, nearest_mode)
+    )
     if fast is not None:
         return fast
     crop = coordinate_transformation_mode == "tf_crop_and_resize"

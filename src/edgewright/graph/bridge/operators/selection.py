@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgewright.graph.bridge.elements import to_array
 from edgewright.graph.bridge.operators.values import Ints, Number, ints
 
 
@@ -52,15 +53,16 @@ def reverse_sequence(x: Tensor, sequence_lens: Tensor, *, batch_axis: int = 1, t
 
 def unique(x: Tensor, *, axis: int | None = None, sorted: int = 1, outputs: int = 1) -> tuple[Tensor, ...]:
     """Values, first positions, positions in the values, counts; in order of appearance unless `sorted`."""
+    array = to_array(x.float() if x.dtype == torch.bfloat16 else x)
     values, first, inverse, counts = (
-        torch.from_numpy(np.ascontiguousarray(a)) for a in np.unique(x.numpy(force=True), True, True, True, axis=axis)
+        torch.from_numpy(np.ascontiguousarray(a)) for a in np.unique(array, True, True, True, axis=axis)
     )
     inverse = inverse.flatten()
     if not sorted:
         order = torch.argsort(first)
         values, first, counts = values.index_select(axis or 0, order), first[order], counts[order]
         inverse = torch.argsort(order)[inverse]
-    return (values.to(x.device), first, inverse, counts)[:outputs]
+    return (values.to(x), first, inverse, counts)[:outputs]
 
 
 def tensor_scatter(

@@ -44,9 +44,7 @@ def concat_from_sequence(sequence: Sequence[Tensor], *, axis: int, new_axis: int
     return torch.stack(list(sequence), axis) if new_axis else torch.cat(list(sequence), axis)
 
 
-def split_to_sequence(
-    x: Tensor, split: Ints | None = None, *, axis: int = 0, keepdims: int = 1
-) -> list[Tensor]:
+def split_to_sequence(x: Tensor, split: Ints | None = None, *, axis: int = 0, keepdims: int = 1) -> list[Tensor]:
     """Into single elements without `split`, into equal parts by a scalar."""
     if split is None:
         return list(x.split(1, axis) if keepdims else x.unbind(axis))  # type: ignore[no-untyped-call]
