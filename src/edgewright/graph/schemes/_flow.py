@@ -1,0 +1,88 @@
+"""How integers flow through a quantised graph, read for predicting what a runtime fuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgewright.graph.quantisers import QUANTIZE, Quantiser, dtype_of, is_constant, numbers
+
+INTEGER, FLOAT, FUSED, FOLDED, CONVERSION = "integer", "float", "fused", "folded", "conversion"
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Scale and zero point of a per-tensor quantiser, comparable; `dtype` is the type of its integers."""
+
+    dtype: str
+    scale: float
+    zero: int
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest real value that the integers can say."""
+        info = np.iinfo(self.dtype)
+        return (int(info.min) - self.zero) * self.scale, (int(info.max) - self.zero) * self.scale
+
+
+def numbers_of(found: Quantiser | None) -> Numbers | None:
+    """Returns what a per-tensor quantiser of an activation or constant says, None for any other."""
+    if found is None or found.scale is None or found.scale.size != 1:
+        return None
+    return Numbers(found.dtype, float(found.scale.reshape(-1)[0]), int(found.zero_point.reshape(-1)[0]))
+
+
+def numbers_of_quantize(node: ir.Node) -> Numbers | None:
+    """Returns what a QuantizeLinear says."""
+    scale = numbers(node.inputs[1])
+    zero = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
+    if scale is None or scale.size != 1:
+        return None
+    return Numbers(dtype_of(node), float(scale.reshape(-1)[0]), 0 if zero is None else int(zero.reshape(-1)[0]))
+
+
+def sole_user(value: ir.Value) -> ir.Node | None:
+    """Returns the one node that reads `value`; None if several do, or if the model returns it."""
+    users = {id(use.node): use.node for use in value.uses()}
+    return next(iter(users.values())) if len(users) == 1 and not value.is_graph_output() else None
+
+
+def is_folded(node: ir.Node, kinds: dict[str, str]) -> bool:
+    """Says whether the result of `node` is known before the model runs."""
+    if node.op_type == "Shape" and node.inputs[0] is not None and node.inputs[0].shape is not None:
+        return all(isinstance(d, int) for d in node.inputs[0].shape)
+    inputs = [v for v in node.inputs if v is not None]
+    return node.op_type == "Constant" or (bool(inputs) and all(_known(v, kinds) for v in inputs))
+
+
+def _known(value: ir.Value, kinds: dict[str, str]) -> bool:
+    made = value.producer()
+    if is_constant(value):
+        return True
+    return made is not None and kinds.get(made.name or "") == FOLDED
+
+
+def computes_floats(node: ir.Node) -> bool:
+    """Says whether the first operand or a result of `node` is real-valued."""
+    values: Iterable[ir.Value | None] = (*node.inputs[:1], *node.outputs, *node.inputs[1:])
+    kinds = [v.dtype for v in values if v is not None and v.dtype is not None]
+    return any(k in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE) for k in kinds)
+
+
+def quantize_after(value: ir.Value) -> ir.Node | None:
+    """Returns the QuantizeLinear that alone reads `value`."""
+    user = sole_user(value)
+    return user if user is not None and user.op_type == QUANTIZE else None
+
+
+def limits(node: ir.Node) -> tuple[float, float]:
+    """Returns what a Relu or a Clip lets through."""
+    if node.op_type == "Relu":
+        return 0.0, float("inf")
+    low, high = (numbers(node.inputs[i]) if len(node.inputs) > i else None for i in (1, 2))
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)
+
+
