@@ -114,7 +114,7 @@ def test_percentile_ranges_are_narrower_and_bad_names_are_refused(graph: ir.Grap
     narrow = describe(placement, INPUTS_ONLY, seen(graph), "percentile", 60.0).tensors[0]
     assert narrow.scale[0] < wide.scale[0]
     with pytest.raises(ConfigError, match="minmax"):
-        describe(placement, INPUTS_ONLY, seen(graph), "entropy")
+        describe(placement, INPUTS_ONLY, seen(graph), "widest")
     with pytest.raises(ConfigError, match="no statistics"):
         describe(placement, INPUTS_ONLY, Statistics(1))
 

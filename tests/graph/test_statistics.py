@@ -73,6 +73,7 @@ def require_same(a: Statistics, b: Statistics) -> None:
         assert (one.low, one.high, one.exponent) == (other.low, other.high, other.exponent), name
         assert (one.lowest, one.highest) == (other.lowest, other.highest), name
         np.testing.assert_array_equal(one.counts, other.counts, name)
+        np.testing.assert_array_equal(one.odd, other.odd, name)
         if one.channels is not None and other.channels is not None:
             np.testing.assert_array_equal(one.channels.low, other.channels.low)
             np.testing.assert_allclose(one.channels.mean, other.channels.mean, rtol=1e-12, atol=1e-12)
@@ -89,6 +90,7 @@ def test_statistics_equal_those_of_all_values_at_once(channels: bool) -> None:
         values = np.concatenate([{**feed, **everything(feed)}[name] for feed in feeds])
         assert (seen.low, seen.high) == (float(values.min()), float(values.max()))
         assert seen.counts.sum() == values.size
+        assert seen.odd.sum() == values.size * 2 // 5
         edges = seen.edges
         np.testing.assert_array_equal(seen.counts, np.histogram(values.astype(np.float64), edges)[0])
         assert (seen.channels is not None) == (channels and values.ndim > 1)
@@ -255,7 +257,7 @@ def test_stored_statistics_are_read_back_and_damage_is_said(tmp_path: Path) -> N
     require_same(found, read_statistics(tmp_path))
     write_statistics(read_statistics(tmp_path), tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    np.savez(tmp_path / "statistics.npz", counts=np.zeros(3), low=[], high=[], mean=[])
+    np.savez(tmp_path / "statistics.npz", counts=np.zeros(3), odd=[], low=[], high=[], mean=[])
     with pytest.raises(Corrupt, match="counts"):
         read_statistics(tmp_path)
     (tmp_path / "statistics.npz").unlink()

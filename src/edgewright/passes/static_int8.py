@@ -21,7 +21,8 @@ class StaticInt8:
 
     Attributes:
         scheme: How the runtime wants it, or the name of a scheme, e.g. `onnxruntime-u8s7`.
-        ranges: `minmax` or `percentile`.
+        ranges: How ranges of activations are chosen: `minmax`, `percentile`, `mse` (least squared error), `entropy`
+            (least divergence) or `auto` (per tensor, whichever errs least on samples that it was not chosen from).
         percent: Share of values inside percentile ranges.
         keep_float: Operators to leave in float: node names, patterns with `*`, `@first`, `@last`, `@depthwise`.
         ops: Quantise only these of the scheme's operators.
@@ -29,7 +30,7 @@ class StaticInt8:
     """
 
     name: ClassVar[str] = "static-int8"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
     needs: ClassVar[tuple[str, ...]] = ("statistics",)
     quantises: ClassVar[bool] = True
@@ -53,6 +54,7 @@ class StaticInt8:
         from edgewright.graph.placement import decide
         from edgewright.graph.plan import describe
         from edgewright.graph.saturation import with_hint
+        from edgewright.graph.schemes.lint import require
         from edgewright.graph.shapes import infer_shapes
         from edgewright.graph.statistics import read_statistics
 
@@ -70,6 +72,7 @@ class StaticInt8:
             plan = describe(placement, scheme, statistics, self.ranges, self.percent, self.weights)
             plan = with_hint(plan, scheme, model.graph, statistics)
             qdq.apply(model.graph, plan)
+            require(model.graph, scheme, plan.kept_float)
         context.progress(0.9, "saving")
         save(infer_shapes(model), out)
         (out / PLAN_FILE).write_bytes(encode_json(plan))

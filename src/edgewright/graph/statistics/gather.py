@@ -14,7 +14,7 @@ from edgewright.errors import DataError
 from edgewright.graph.statistics.histogram import FINEST, Counts, bin_values, refit, span, values_within
 from edgewright.graph.statistics.notes import noted
 from edgewright.graph.statistics.probes import HIGH, LOW, PREFIX, SUM, Probe, Probes, probe, stride
-from edgewright.graph.statistics.tensors import NO_COUNTS, ChannelStatistics, Extreme, Statistics, TensorStatistics
+from edgewright.graph.statistics.tensors import ChannelStatistics, Extreme, Statistics, TensorStatistics, stacked
 
 Feed = Mapping[str, NDArray[Any]]
 Infer = Callable[[Feed], Mapping[str, NDArray[Any]]]
@@ -107,11 +107,12 @@ class Gatherer:
         lows, highs = self._low.values(), self._high.values()
         made = {}
         for i, each in enumerate(self.probes.tensors):
-            counts, exponent = self._histograms[i].counts, self._histograms[i].exponent
+            counts = self._histograms[i].counts
+            exponent = self._histograms[i].exponent if counts.size else None
             (low, lowest), (high, highest) = lows[i], highs[i]
             channels = self._channels[i].found(self.samples)
             made[each.name] = TensorStatistics(
-                low, high, counts, exponent if counts.size else None, lowest, highest, channels
+                low, high, counts.sum(axis=0), exponent, counts[1], lowest, highest, channels
             )
         return Statistics(self.samples, made if self.samples else {}, self._bins, {}, dict(self.skipped))
 
@@ -142,8 +143,7 @@ class Gatherer:
             if each.values:
                 if changed[i]:
                     self._histograms[i].cover(*ranges[i], self._bins)
-                values = found[each.values]
-                self._histograms[i].add(values[: len(indices)] if each.rows else values)
+                self._histograms[i].add(found[each.values], indices)
             if each.channels:
                 self._channels[i].add([found[name] for name in each.channels], len(indices))
 
@@ -204,14 +204,14 @@ class _Reach:
 
 
 class _Histogram:
-    """The histogram of one activation."""
+    """The histograms of one activation: of samples with an even index, and of those with an odd one."""
 
     def __init__(self, probe: Probe, start: TensorStatistics | None) -> None:
-        self.thinned = probe.thin > 1
-        self.counts: Counts = NO_COUNTS
+        self.thinned, self.rows = probe.thin > 1, probe.rows
+        self.counts: Counts = np.zeros((2, 0), np.int64)
         self.first, self.exponent, self.low, self.high = 0, FINEST, 0.0, 0.0
         if start is not None and start.exponent is not None:
-            self.counts, self.exponent = start.counts.copy(), start.exponent
+            self.counts, self.exponent = stacked(start), start.exponent
             self.low, self.high = start.low, start.high
             self.first = span(start.low, start.high, start.exponent)[0]
 
@@ -220,13 +220,20 @@ class _Histogram:
         self.low, self.high = low, high
         self.counts, self.first, self.exponent = refit(self.counts, self.first, self.exponent, low, high, bins)
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Counts values of shape [rows, values per row]."""
-        if not self.thinned and values.shape[1] > 0 and (step := stride(values.shape[1:])) > 1:
+    def add(self, values: NDArray[np.float32], indices: Sequence[int]) -> None:
+        """Counts values of shape [samples, values per sample], or [1, values] of the whole batch."""
+        if not self.thinned and (step := stride(values.shape[1:])) > 1:
             values = values[:, ::step]  # its size was not known before it was there
         if self.low <= LEAST:
             values = values_within(values, self.low, self.high)
-        self.counts += bin_values(values, self.first, self.exponent, self.counts.size)
+        if len(indices) == 1 or not self.rows:
+            self._count(values[:1], indices[0] % 2)
+            return
+        for odd in (0, 1):
+            self._count(values[[row for row, index in enumerate(indices) if index % 2 == odd]], odd)
+
+    def _count(self, values: NDArray[np.float32], odd: int) -> None:
+        self.counts[odd] += bin_values(values, self.first, self.exponent, self.counts.shape[1])
 
 
 @dataclass(slots=True)

@@ -53,13 +53,13 @@ def bin_values(values: NDArray[np.float32], first: int, exponent: int, size: int
 
 
 def widen(counts: Counts, first: int, shift: int) -> tuple[Counts, int]:
-    """Returns counts and first bin after `shift` doublings of the width."""
+    """Returns counts (bins along the last axis) and first bin after `shift` doublings of the width."""
     shift = min(shift, 62)
     if shift == 0 or not counts.size:
         return counts, first >> shift
-    coarse = np.arange(first, first + counts.size) >> shift
+    coarse = np.arange(first, first + counts.shape[-1]) >> shift
     starts = np.flatnonzero(np.diff(coarse, prepend=coarse[0] - 1))
-    return np.add.reduceat(counts, starts), int(coarse[0])
+    return np.add.reduceat(counts, starts, axis=-1), int(coarse[0])
 
 
 def refit(counts: Counts, first: int, exponent: int, low: float, high: float, bins: int) -> tuple[Counts, int, int]:
@@ -67,11 +67,44 @@ def refit(counts: Counts, first: int, exponent: int, low: float, high: float, bi
     wanted = exponent_for(low, high, bins)
     counts, first = widen(counts, first, wanted - exponent)
     start, size = span(low, high, wanted)
-    made = np.zeros(size, np.int64)
-    made[first - start : first - start + counts.size] = counts
+    made = np.zeros((*counts.shape[:-1], size), np.int64)
+    if counts.size:
+        made[..., first - start : first - start + counts.shape[-1]] = counts
     return made, start, wanted
 
 
 def values_within(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
     """Returns `values` as float32 with what lies outside moved to the nearer end."""
     return np.clip(np.asarray(values, np.float32), np.float32(low), np.float32(high))
+
+
+def percentile(edges: NDArray[np.float64], counts: NDArray[Any], percent: float) -> tuple[float, float]:
+    """Returns the range that leaves (100 - `percent`) / 2 percent of the values outside on each side.
+
+    Within a bin values are taken to lie evenly.
+
+    Args:
+        edges: Bounds of the bins, ascending.
+        counts: Values per bin.
+        percent: Above 50.
+
+    Raises:
+        ValueError: `percent` is not within (50, 100].
+    """
+    if not 50 < percent <= 100:
+        raise ValueError(f"percentile {percent}, expected above 50 and at most 100")
+    below = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
+    tail = (100 - percent) / 200 * below[-1]
+    if tail == 0:
+        return float(edges[0]), float(edges[-1])
+    first = int(np.searchsorted(below, tail, side="right")) - 1
+    last = int(np.searchsorted(below, below[-1] - tail, side="left")) - 1
+    return _between(edges, below, first, tail), _between(edges, below, last, below[-1] - tail)
+
+
+def _between(edges: NDArray[np.float64], below: NDArray[np.float64], index: int, wanted: float) -> float:
+    """Returns the point of bin `index` below which `wanted` values lie."""
+    index = min(max(index, 0), edges.size - 2)
+    held = below[index + 1] - below[index]
+    share = (wanted - below[index]) / held if held else 0.0
+    return float(edges[index] + share * (edges[index + 1] - edges[index]))

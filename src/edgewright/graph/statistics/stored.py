@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from edgewright.core.codec import decode_stored, encode_json
 from edgewright.errors import Corrupt
-from edgewright.graph.statistics.tensors import UNKNOWN, ChannelStatistics, Extreme, Statistics, TensorStatistics
+from edgewright.graph.statistics.tensors import (
+    UNKNOWN,
+    ChannelStatistics,
+    Extreme,
+    Statistics,
+    TensorStatistics,
+    stacked,
+)
 
 STATISTICS_FILE = "statistics.json"
 ARRAYS_FILE = "statistics.npz"
-ARRAYS = ("counts", "low", "high", "mean")
+ARRAYS = ("counts", "odd", "low", "high", "mean")
 MOST_BYTES = 1 << 30
 
 
@@ -51,13 +58,12 @@ def write_statistics(statistics: Statistics, folder: Path) -> None:
     skipped = {str(index): name for index, name in statistics.skipped.items()}
     found = list(statistics.tensors.values())
     channels = [seen.channels for seen in found if seen.channels is not None]
-    counts = _joined([seen.counts for seen in found], np.int64)
-    narrow = counts.astype(np.uint32) if counts.max(initial=0) < 2**32 else counts
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         folder / ARRAYS_FILE,
         allow_pickle=False,
-        counts=narrow,
+        counts=_narrow([seen.counts for seen in found]),
+        odd=_narrow([stacked(seen)[1] for seen in found]),
         low=_joined([c.low for c in channels], np.float32),
         high=_joined([c.high for c in channels], np.float32),
         mean=_joined([c.mean for c in channels], np.float64),
@@ -100,6 +106,11 @@ def _row(name: str, seen: TensorStatistics) -> _Tensor:
     )
 
 
+def _narrow(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    counts = _joined(parts, np.int64)
+    return counts.astype(np.uint32) if counts.max(initial=0) < 2**32 else counts
+
+
 def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
     return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(0, dtype)
 
@@ -116,11 +127,11 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _statistics(table: _File, arrays: dict[str, NDArray[Any]]) -> Statistics:
     rows = table.tensors
     counted, channels = sum(r.bins for r in rows), sum(r.channels for r in rows)
-    sizes = {"counts": counted, "low": channels, "high": channels, "mean": channels}
+    sizes = {"counts": counted, "odd": counted, "low": channels, "high": channels, "mean": channels}
     for name, size in sizes.items():
         if arrays[name].shape != (size,):
             raise ValueError(f'array "{name}" has shape {list(arrays[name].shape)}, expected [{size}]')
-    counts = arrays["counts"].astype(np.int64)
+    counts, odd = arrays["counts"].astype(np.int64), arrays["odd"].astype(np.int64)
     tensors: dict[str, TensorStatistics] = {}
     at = channel = 0
     for row in table.tensors:
@@ -129,9 +140,10 @@ def _statistics(table: _File, arrays: dict[str, NDArray[Any]]) -> Statistics:
         if row.axis is not None:
             low, high, mean = (arrays[each][part] for each in ("low", "high", "mean"))
             found = ChannelStatistics(row.axis, low, high, mean, row.weight)
+        bins = slice(at, at + row.bins)
         tensors[row.name] = TensorStatistics(
-            row.low, row.high, counts[at : at + row.bins], row.exponent, row.lowest, row.highest, found
+            row.low, row.high, counts[bins], row.exponent, odd[bins], row.lowest, row.highest, found
         )
-        at, channel = at + row.bins, channel + row.channels
+        at, channel = bins.stop, channel + row.channels
     skipped = {int(index): name for index, name in table.skipped.items()}
     return Statistics(table.samples, tensors, table.bins, table.notes, skipped)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import ConfigError
-from edgewright.graph.statistics.histogram import Counts, refit
+from edgewright.graph.statistics.histogram import Counts, percentile, refit, span
 
 NO_COUNTS: Counts = np.zeros(0, np.int64)
 
@@ -60,6 +60,7 @@ class TensorStatistics:
         counts: Histogram of every k-th value, k = 1 for small tensors; empty when only extremes were gathered.
         exponent: Bins are 2**exponent wide and lie on multiples of that, the first one holding `low`, the last one
             `high`. None: the bins divide [low, high] evenly.
+        odd: The share of `counts` that samples with an odd index have in it: one half to choose from, one to judge by.
         lowest: Who holds `low`.
         highest: Who holds `high`.
         channels: Per channel, where asked for.
@@ -69,12 +70,20 @@ class TensorStatistics:
     high: float
     counts: Counts = field(default_factory=lambda: NO_COUNTS)
     exponent: int | None = None
+    odd: Counts = field(default_factory=lambda: NO_COUNTS)
     lowest: Extreme = UNKNOWN
     highest: Extreme = UNKNOWN
     channels: ChannelStatistics | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", np.asarray(self.counts, np.int64))
+        object.__setattr__(self, "odd", np.asarray(self.odd, np.int64))
+
+    @property
+    def halves(self) -> tuple[Counts, Counts]:
+        """Counts of samples with even and with odd index; all counts twice where there is only one of the two."""
+        even = self.counts - self.odd if self.odd.size else self.counts
+        return (even, self.odd) if even.any() and self.odd.any() else (self.counts, self.counts)
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -100,16 +109,7 @@ class TensorStatistics:
         Raises:
             ValueError: There is no histogram, or `percent` is not within (50, 100].
         """
-        if not 50 < percent <= 100:
-            raise ValueError(f"percentile {percent}, expected above 50 and at most 100")
-        edges = self.edges
-        below = np.concatenate([[0.0], np.cumsum(self.counts, dtype=np.float64)])
-        tail = (100 - percent) / 200 * below[-1]
-        if tail == 0:
-            return self.low, self.high
-        first = int(np.searchsorted(below, tail, side="right")) - 1
-        last = int(np.searchsorted(below, below[-1] - tail, side="left"))
-        return _between(edges, below, first, tail), _between(edges, below, last - 1, below[-1] - tail)
+        return percentile(self.edges, self.counts, percent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,15 +160,19 @@ def join(a: TensorStatistics, b: TensorStatistics, bins: int) -> TensorStatistic
     lowest = _further(-a.low, a.lowest, -b.low, b.lowest, -1.0)
     highest = _further(a.high, a.highest, b.high, b.highest, 1.0)
     channels = _joined_channels(a.channels, b.channels)
-    counts, exponent = NO_COUNTS, None
+    counts, exponent = np.zeros((2, 0), np.int64), None
     if a.counts.size and b.counts.size and a.exponent is not None and b.exponent is not None:
-        parts = [refit(s.counts, _first(s), s.exponent or 0, low, high, bins) for s in (a, b)]
+        parts = [
+            refit(stacked(s), span(s.low, s.high, s.exponent or 0)[0], s.exponent or 0, low, high, bins) for s in (a, b)
+        ]
         counts, exponent = parts[0][0] + parts[1][0], parts[0][2]
-    return TensorStatistics(low, high, counts, exponent, lowest, highest, channels)
+    return TensorStatistics(low, high, counts.sum(axis=0), exponent, counts[1], lowest, highest, channels)
 
 
-def _first(seen: TensorStatistics) -> int:
-    return int(np.floor(np.ldexp(seen.low, -(seen.exponent or 0))))
+def stacked(seen: TensorStatistics) -> Counts:
+    """Returns the counts of samples with even and odd index, shape [2, bins]."""
+    odd = seen.odd if seen.odd.size else np.zeros_like(seen.counts)
+    return np.stack([seen.counts - odd, odd])
 
 
 def _further(a: float, from_a: Extreme, b: float, from_b: Extreme, sign: float) -> Extreme:
@@ -185,11 +189,3 @@ def _joined_channels(a: ChannelStatistics | None, b: ChannelStatistics | None) -
     weight = a.weight + b.weight
     mean = (a.mean * a.weight + b.mean * b.weight) / weight
     return ChannelStatistics(a.axis, np.minimum(a.low, b.low), np.maximum(a.high, b.high), mean, weight)
-
-
-def _between(edges: NDArray[np.float64], below: NDArray[np.float64], index: int, wanted: float) -> float:
-    """Returns the point of bin `index` below which `wanted` values lie."""
-    index = min(max(index, 0), edges.size - 2)
-    held = below[index + 1] - below[index]
-    share = (wanted - below[index]) / held if held else 0.0
-    return float(edges[index] + share * (edges[index + 1] - edges[index]))
