@@ -30,7 +30,7 @@ HINT = "saturation"
 
 LARGEST = 2**15 - 1
 LEVELS = 256
-ADDING = ("Conv", "MatMul", "Gemm")
+ADDING = ("Conv", "MatMul", "Gemm", "MatMulInteger")
 """Operators with integer kernels that add products of constant weights."""
 
 Integers = NDArray[Any]
@@ -204,6 +204,8 @@ def _product(node: ir.Node, plans: Mapping[str, TensorPlan]) -> _Product | None:
 def _read(value: ir.Value, plans: Mapping[str, TensorPlan]) -> TensorPlan | None:
     """Returns how an activation is quantised, by the plan or by the quantisers in the graph."""
     dequantise = value.producer()
+    if dequantise is not None and dequantise.op_type == "DynamicQuantizeLinear":
+        return TensorPlan(value.name or "", "uint8", (1.0,), (0,), None, "quantised while running")
     if dequantise is None or dequantise.op_type != DEQUANTIZE or dequantise.inputs[0] is None:
         return plans.get(value.name or "")
     quantise_node = dequantise.inputs[0].producer()
@@ -219,6 +221,8 @@ def _stored(value: ir.Value, plans: Mapping[str, TensorPlan]) -> tuple[Integers,
         info = np.iinfo(plan.dtype)
         grid = Grid(plan.dtype, *(plan.limits or (int(info.min), int(info.max))))
         return quantise(value.const_value.numpy(), plan.scale, plan.zero_point, grid, plan.axis), np.array(plan.scale)
+    if value.const_value is not None and value.const_value.dtype == ir.DataType.INT8:
+        return value.const_value.numpy(), np.ones(1)
     node = value.producer()
     if node is None or node.op_type != DEQUANTIZE or node.inputs[0] is None or node.inputs[1] is None:
         return None
