@@ -29,9 +29,9 @@ def apply(
 ) -> None:
     """Run passes on a model, in order, and write the result."""
     from edgewright.core.codec import encode
+    from edgewright.core.expression import parse_step
     from edgewright.project.apply import Job, apply_passes
     from edgewright.project.config import load_project
-    from edgewright.search.expression import parse_step
 
     steps = tuple(parse_step(text) for text in passes or ())
     target = parse_step(compile_for) if compile_for else None

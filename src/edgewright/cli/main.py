@@ -25,10 +25,12 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import apply, bundle, cache, model, optimize, run, targets
+    from edgewright.cli import amend, apply, bundle, cache, model, optimize, run, targets, why
 
     app.command("optimize")(optimize.optimize)
     app.command("apply")(apply.apply)
+    app.command("amend")(amend.amend)
+    app.command("why")(why.why)
     app.command("inspect")(model.inspect)
     app.command("merge")(model.merge)
     app.command("pack")(bundle.pack)

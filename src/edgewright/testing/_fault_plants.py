@@ -265,39 +265,45 @@ def unsupported_operator(bench: Bench, rng: np.random.Generator) -> Truth:
 
 
 def fp16_overflow(bench: Bench, rng: np.random.Generator) -> Truth:
-    """An activation exceeds the largest float16."""
-    first, second = _pick(rng, _relu_pairs(bench))
-    model, factor = bench.network.model, np.float32(10 ** rng.uniform(4.2, 4.4))
-    for key in ("scale", "bias"):
-        store(model, f"bn{first}.{key}", weight(model, f"bn{first}.{key}") * factor)
-    store(model, f"conv{second}.weight", weight(model, f"conv{second}.weight") / factor)
-    store(model, f"bn{second}.mean", weight(model, f"bn{second}.mean"))
+    """An activation that travels in half precision exceeds its largest number; the layer that reads it scales down."""
+    model, factor = bench.network.model, np.float32(10 ** rng.uniform(4.5, 5.0))
+    layer, reader = _pick(rng, [("value", "output"), ("key", "query")])
+    grown, shrunk = [f"{layer}.weight", f"{layer}.bias"], [f"{reader}.weight"]
+    shrunk += ["query.bias"] if reader == "query" else []
+    for name in grown:
+        store(model, name, weight(model, name) * factor)
+    for name in shrunk:
+        store(model, name, weight(model, name) / factor)
     bench.write()
     made = bench.run("fp16", {}, bench.cleaned, "fp16")
     shutil.copytree(made, bench.folder / CANDIDATE)
-    return Truth(PRECISION, "fp16 overflow", bench.network.layers[f"conv{first}"])
+    return Truth(PRECISION, "fp16 overflow", bench.network.layers[layer])
 
 
 def accumulator_saturation(bench: Bench, rng: np.random.Generator) -> Truth:
     """Neighbouring weights of one sign and 8 bits: sums of two products exceed 16 bits where there is no VNNI."""
-    layer = {"residual": "conv1", "mobile": str(_pick(rng, ["conv1", "conv5"])), "detector": "conv1"}[
-        bench.network.family
-    ]
-    number, model = _number(layer), bench.network.model
-    weights = weight(model, f"conv{number}.weight")
-    sign = np.sign(rng.standard_normal((weights.shape[0], 1, *weights.shape[2:])))
-    size = float(np.abs(weights).mean())
-    even = sign * np.ones_like(weights) * size * rng.uniform(0.93, 1.0, weights.shape)
-    if weights.shape[2:] == (1, 1):
-        blocks = np.repeat(np.sign(rng.standard_normal((weights.shape[0], weights.shape[1] // 4))), 4, axis=1)
-        even = blocks[..., None, None] * size * rng.uniform(0.93, 1.0, weights.shape)
-    store(model, f"conv{number}.weight", even.astype(np.float32))
-    _even_out(bench, number)
+    model = bench.network.model
+    if bench.network.family == "transformer":
+        layer = str(_pick(rng, ["up", "value"]))
+        weights = weight(model, f"{layer}.weight")
+        store(model, f"{layer}.weight", _even(rng, weights.T).T)
+    else:
+        layer = str(_pick(rng, ["conv5", "conv5", "conv1"]))
+        weights = weight(model, f"{layer}.weight")
+        store(model, f"{layer}.weight", _even(rng, weights.reshape(len(weights), -1)).reshape(weights.shape))
+        _even_out(bench, _number(layer))
     _settle(bench)
     bench.write()
     bench.quantise(lambda plan: plan, scheme="onnxruntime-u8s8")
     bench.compile()
     return Truth(RUNTIME, "accumulator saturation", bench.network.layers[layer])
+
+
+def _even(rng: np.random.Generator, weights: Array) -> Array:
+    """Returns [channels, terms] of about one size, four neighbours of one sign."""
+    count, terms = weights.shape
+    sign = np.repeat(np.sign(rng.standard_normal((count, -(-terms // 4)))), 4, axis=1)[:, :terms]
+    return (sign * np.abs(weights).mean() * rng.uniform(0.95, 1.0, weights.shape)).astype(np.float32)
 
 
 def _even_out(bench: Bench, number: str) -> None:
@@ -407,8 +413,8 @@ GRAPH_PLANTS: Mapping[str, tuple[Plant, tuple[str, ...]]] = {
     "bias overflow": (bias_overflow, ("residual", "mobile", "detector", "audio")),
     "calibration data": (calibration_data, ("residual", "mobile", "detector", "audio")),
     "unsupported operator": (unsupported_operator, ("residual", "mobile", "detector", "transformer", "audio")),
-    "fp16 overflow": (fp16_overflow, ("residual", "detector", "audio")),
-    "accumulator saturation": (accumulator_saturation, ("residual", "mobile", "detector")),
+    "fp16 overflow": (fp16_overflow, ("transformer",)),
+    "accumulator saturation": (accumulator_saturation, ("mobile", "transformer")),
     "import attribute": (import_attribute, ("residual", "mobile", "audio")),
     "import weights": (import_weights, ("residual", "mobile", "detector", "audio")),
     "conversion weights": (conversion_weights, ("residual", "mobile", "detector", "audio")),
