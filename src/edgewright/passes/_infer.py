@@ -22,6 +22,7 @@ def open_infer(
     threads: int = 0,
     in_order: bool = False,
     fuse: bool = True,
+    integers: bool = True,
 ) -> Infer:
     """Opens `model`, as it is, on ONNX Runtime's CPU provider.
 
@@ -32,6 +33,7 @@ def open_infer(
         in_order: Run nodes in the order of the graph, which frees memory early where readers follow their producer.
         fuse: Let the runtime fuse and rewrite. Without it quantisers are computed where they stand and everything
             between them in float32: what the model says, free of the saturation of integer kernels.
+        integers: Use integer kernels. Without them the same numbers come as without `fuse`, at the speed of float.
 
     Raises:
         ToolchainMissing: ONNX Runtime is not installed.
@@ -46,6 +48,8 @@ def open_infer(
     options.log_severity_level = 3
     if not fuse:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not integers:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.intra_op_num_threads = threads
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED

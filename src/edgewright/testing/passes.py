@@ -37,7 +37,7 @@ from edgewright.testing._pass_models import CASES, Case, Feed
 
 EXACT = 1e-5
 TOLERANCE: Mapping[str, float] = {"fp16": 5e-3, "dynamic-int8": 0.05, "static-int8": 0.06, "bias-correction": 0.08}
-NOT_MODEL_TO_MODEL = ("calibrate",)
+NOT_MODEL_TO_MODEL = ("calibrate", "sensitivity")
 SCHEME = {
     "name": "conformance",
     "activation": "uint8",
