@@ -1,8 +1,9 @@
-"""What only a runtime itself can tell about a model: its own optimised form."""
+"""What only a runtime itself can do with a model: show its optimised form, write its file format."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgewright.errors import StepFailed
@@ -38,3 +39,38 @@ def fused_by_onnxruntime(file: Path, entries: Mapping[str, str], out: Path) -> P
             hint="`edgewright inspect` lists the operators it does not take; clean up or re-export the model",
         ) from error
     return out / "fused.onnx"
+
+
+def litert_taken_apart(content: bytes, numbers: Iterable[int]) -> tuple[bytes, dict[int, str]]:
+    """Returns a .tflite file in which what reads one of the tensors `numbers` reads a new input instead.
+
+    Args:
+        content: The file.
+        numbers: Tensors of its main graph.
+
+    Returns:
+        The new file; and number -> name of the input, for tensors that something reads.
+
+    Raises:
+        ToolchainMissing: LiteRT or flatbuffers is not installed.
+    """
+    schema = require("ai_edge_litert.schema_py_generated", "tflite")
+    flatbuffers = require("flatbuffers", "tflite")
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    read = {int(n) for op in graph.operators for n in op.inputs}
+    inputs, entries = [int(n) for n in graph.inputs], {}
+    for number in numbers:
+        if number not in read or number in inputs:
+            continue
+        given = copy.copy(graph.tensors[number])
+        entries[number] = f"given {number}"
+        given.name, given.buffer = entries[number].encode(), 0
+        graph.tensors.append(given)
+        for op in graph.operators:
+            op.inputs = [len(graph.tensors) - 1 if int(n) == number else int(n) for n in op.inputs]
+        inputs.append(len(graph.tensors) - 1)
+    graph.inputs, model.signatureDefs = inputs, []
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output()), entries

@@ -97,6 +97,7 @@ def match(
     pairing = _Pairing(reference, candidate, values)
     pairing.by_name()
     pairing.by_values()
+    pairing.by_node()
     pairing.by_order()
     found = tuple(pairing.found[i] for i in sorted(pairing.found))
     missing = {tap.tensor: pairing.reason(i, hidden) for i, tap in enumerate(reference) if i not in pairing.found}
@@ -108,6 +109,7 @@ class _Pairing:
         self.reference, self.candidate = reference, candidate
         self.left = [values[0][tap.source] for tap in reference]
         self.right = [values[1][tap.source] for tap in candidate]
+        self.spread = [_spread(array) for array in self.left], [_spread(array) for array in self.right]
         self.found: dict[int, Match] = {}
         self.taken: dict[int, int] = {}
         self.nearest: dict[int, tuple[float, str]] = {}
@@ -115,13 +117,23 @@ class _Pairing:
     def by_name(self) -> None:
         """A name counts unless a neighbour of the same shape fits far better: folding moves names along a chain."""
         known = {tap.tensor: i for i, tap in reversed(list(enumerate(self.reference)))}
-        nodes = {tap.node: i for i, tap in reversed(list(enumerate(self.reference))) if tap.node}
         for j, tap in enumerate(self.candidate):
-            i = next((found for n in tap.names if (found := known.get(n, nodes.get(n))) is not None), None)
+            i = next((known[name] for name in tap.names if name in known), None)
             if i is None or i in self.found:
                 continue
             near, layout = fit(self.left[i], self.right[j])
             if layout is not None and not self._better_neighbour(i, j, near):
+                self._pair(i, j, layout, NAME)
+
+    def by_node(self) -> None:
+        """What is called after a node of the reference stands for its result, if shape and kind agree."""
+        nodes = {tap.node: i for i, tap in reversed(list(enumerate(self.reference))) if tap.node}
+        for j in self._open(self.right, self.taken):
+            i = next((nodes[name] for name in self.candidate[j].names if name in nodes), None)
+            if i is None or i in self.found or kind(self.reference[i].op) != kind(self.candidate[j].op):
+                continue
+            _, layout = fit(self.left[i], self.right[j])
+            if layout is not None:
                 self._pair(i, j, layout, NAME)
 
     def _better_neighbour(self, i: int, j: int, near: float) -> bool:
@@ -135,7 +147,7 @@ class _Pairing:
         pairs = []
         for i in self._open(self.left, self.found):
             for j in self._open(self.right, self.taken):
-                if not _alike(self.left[i], self.right[j]):
+                if not self._alike(i, j):
                     continue
                 near, layout = fit(self.left[i], self.right[j])
                 if layout is not None and near > self.nearest.get(i, (0.0, ""))[0]:
@@ -146,6 +158,11 @@ class _Pairing:
         for _, _, _, i, j, layout in sorted(pairs, key=lambda pair: pair[:5]):
             if i not in self.found and j not in self.taken:
                 self._pair(i, j, layout, VALUES)
+
+    def _alike(self, i: int, j: int) -> bool:
+        """Whether two tensors have as many elements and comparable spread, which no layout changes."""
+        a, b = self.spread[0][i], self.spread[1][j]
+        return self.left[i].size == self.right[j].size and a > 0 and b > 0 and 0.2 < a / b < 5
 
     def _rank(self, i: int, j: int) -> int:
         one, other = kind(self.reference[i].op), kind(self.candidate[j].op)
@@ -193,12 +210,9 @@ class _Pairing:
         return [k for k in range(len(arrays)) if k not in taken]
 
 
-def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two tensors have as many elements and comparable spread, which no layout changes."""
-    if one.size != other.size or one.size < 2:
-        return False
-    a, b = float(np.std(one, dtype=np.float64)), float(np.std(other, dtype=np.float64))
-    return a > 0 and b > 0 and 0.2 < a / b < 5
+def _spread(values: NDArray[Any]) -> float:
+    flat = values.reshape(-1)[:: max(values.size // SAMPLED, 1)]
+    return float(np.std(flat, dtype=np.float64)) if flat.size > 1 else 0.0
 
 
 def _rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
