@@ -126,3 +126,13 @@ def test_a_pattern_matches_one_name_exactly(name: str) -> None:
     assert fnmatchcase(name, exactly(name))
     assert not fnmatchcase("/layers0/Conv", exactly(name))
     assert not fnmatchcase("ab", exactly(name))
+
+
+def test_a_group_knows_what_turns_float_with_it_and_who_reads_it() -> None:
+    found = {group.operators[0]: group for group in planned(gated_model())[1]}
+    depth = found["depth_node"]
+    assert set(depth.nodes) == {"depth_node", "depth_gate_node", "depth_out_node", "stem_gate_node", "stem_out_node"}
+    assert depth.feeds == ("point_node",)
+    assert depth.elements == 8 * 12 * 12
+    assert set(found["point_node"].feeds) == {"left_node", "right_node"}
+    assert found["right_node"].feeds == ("head_node",)

@@ -20,6 +20,9 @@ class GroupSensitivity:
         mse: Mean squared error over all outputs.
         divergence: Kullback-Leibler divergence in nats; None where no output is a probability.
         share: Share of the model's multiply-accumulates that ran again behind the cut.
+        nodes: Everything that computes in float when they do: themselves, and activations behind them.
+        feeds: Names of the groups that read their results.
+        elements: Values in their results.
     """
 
     operators: tuple[str, ...]
@@ -29,6 +32,9 @@ class GroupSensitivity:
     mse: float
     divergence: float | None = None
     share: float = 1.0
+    nodes: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
+    elements: int = 0
 
     @property
     def name(self) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from edgewright.core.target import Plan, Scheme
 from edgewright.graph.placement import Placement, after_fused, decide
+from edgewright.graph.shapes import static_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,16 @@ class Group:
     Attributes:
         operators: Names of the nodes, in graph order.
         tensors: Everything that is quantised because of them: inputs, weights, fused activations, results.
+        nodes: Everything that computes in float when they do: themselves, and activations behind them.
+        feeds: First operators of the groups that read their results.
+        elements: Values in their results; unknown shapes count as nothing.
     """
 
     operators: tuple[str, ...]
     tensors: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
+    elements: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,16 +66,46 @@ def groups(choice: Choice) -> tuple[Group, ...]:
     whole = choice.without(())
     everything = {value.name or "" for value in whole.values}
     members = _members(choice, whole)
-    names = [node.name or "" for nodes in members for node in nodes]
+    first = {node.name or "": nodes[0].name or "" for nodes in members for node in nodes}
+    names = list(first)
     found = []
     for nodes in members:
         own = {node.name or "" for node in nodes}
         alone = {value.name or "" for value in choice.without(name for name in names if name not in own).values}
-        kept = {value.name or "" for value in choice.without(own).values}
-        tensors = (everything & alone) | (everything - kept)
-        ordered = [value.name or "" for value in whole.values if value.name in tensors]
-        found.append(Group(tuple(n.name or "" for n in nodes), (*ordered, *_constants(nodes))))
+        kept = choice.without(own)
+        tensors = (everything & alone) | (everything - {value.name or "" for value in kept.values})
+        found.append(
+            Group(
+                operators=tuple(node.name or "" for node in nodes),
+                tensors=(*(v.name or "" for v in whole.values if v.name in tensors), *_constants(nodes)),
+                nodes=(*(n.name or "" for n in nodes), *_turned(whole, kept, own)),
+                feeds=tuple(dict.fromkeys(first[name] for name in _readers(nodes, first) if name not in own)),
+                elements=sum(math.prod(static_shape(node.outputs[0]) or (0,)) for node in nodes),
+            )
+        )
     return tuple(found)
+
+
+def _turned(whole: Placement, kept: Placement, own: set[str]) -> tuple[str, ...]:
+    """Returns what else computes in float, and did not."""
+    return tuple(name for name in kept.kept_float if name not in whole.kept_float and name not in own)
+
+
+def _readers(nodes: Iterable[ir.Node], anchors: Container[str]) -> list[str]:
+    """Returns the anchors that results of `nodes` reach without passing another anchor."""
+    pending = [use.node for node in nodes for value in node.outputs for use in value.uses()]
+    seen: set[int] = set()
+    found = []
+    while pending:
+        node = pending.pop(0)
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.name in anchors:
+            found.append(node.name or "")
+        else:
+            pending.extend(use.node for value in node.outputs for use in value.uses())
+    return found
 
 
 def part_of(plan: Plan, group: Group) -> Plan:

@@ -197,7 +197,16 @@ def _judged(
         found = infer({name: run[tensor] for name, tensor in part.inputs.items()})
         sums.add({name: run[name] for name in outputs}, found)
     return GroupSensitivity(
-        group.operators, group.tensors, sums.loss(), sums.sqnr_db(), sums.mse(), sums.divergence(), share
+        operators=group.operators,
+        tensors=group.tensors,
+        loss=sums.loss(),
+        sqnr_db=sums.sqnr_db(),
+        mse=sums.mse(),
+        divergence=sums.divergence(),
+        share=share,
+        nodes=group.nodes,
+        feeds=group.feeds,
+        elements=group.elements,
     )
 
 
