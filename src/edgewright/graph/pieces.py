@@ -78,6 +78,18 @@ class Pieces:
                 self._drop(kept[name])
             self._kept[index] = {n: kept[n] if n in kept else self._put(both[n]) for n in self._live}
 
+    def reach(self, *values: ir.Value) -> bool:
+        """Runs until all of `values` are computed; False where one of them has been dropped already."""
+        makers = [node for value in values if (node := value.producer()) is not None]
+        last = max((self._order[node] for node in makers), default=-1)
+        if last >= self._done:
+            self.advance(self._nodes[last])
+        return all(value.name in self._live for value in values)
+
+    def values(self, value: ir.Value) -> list[NDArray[Any]]:
+        """Returns a tensor at the cut, one array per batch."""
+        return [kept[value.name or ""] for kept in self._kept]
+
     def mean(self, value: ir.Value, axis: int) -> NDArray[np.float64]:
         """Returns the mean of every channel of a tensor at the cut, over samples and positions."""
         total: NDArray[np.float64] | float = 0.0
