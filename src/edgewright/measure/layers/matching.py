@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,8 @@ from edgewright.measure.layers.layouts import Layout, layouts
 from edgewright.measure.layers.sides import Tap
 
 Values = Mapping[str, NDArray[Any]]
-SAMPLED = 1 << 16
-"""About how many values of a tensor a correlation is taken of."""
+SAMPLED = 1 << 12
+"""How many values of a tensor a correlation is taken of: it is then right within a few hundredths."""
 NAME, VALUES, ORDER = "name", "values", "order"
 CERTAIN = 0.8
 """Least correlation at which values alone prove two tensors to be the same."""
@@ -58,26 +59,48 @@ class Match:
     how: str
 
 
-def correlation(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
-    """Returns Pearson's correlation, -1 to 1; 0 where a side is constant or not finite.
-
-    Means are taken off: after a sigmoid any two tensors have a high cosine.
-    """
-    step = max(reference.size // SAMPLED, 1)
-    x, y = reference.reshape(-1)[::step].astype(np.float64), candidate.reshape(-1)[::step].astype(np.float64)
-    x, y = x - x.mean(), y - y.mean()
-    norm = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / norm if np.isfinite(norm) and norm > 0 else 0.0
-
-
 def fit(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[float, Layout | None]:
     """Returns the best correlation over all layouts, and that layout; (0, None) where shapes do not fit."""
     best: tuple[float, Layout | None] = (0.0, None)
+    x = sketch(reference, None, reference.shape)
     for layout in layouts(reference.shape, candidate.shape):
-        found = correlation(reference, layout.to_reference(candidate, reference.shape))
+        found = float(x @ sketch(candidate, layout, reference.shape))
         if best[1] is None or found > best[0] + 1e-6:
             best = found, layout
     return best
+
+
+def sketch(values: NDArray[Any], layout: Layout | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Returns values at fixed places of the reference's layout, less their mean, scaled to length 1.
+
+    The product of two sketches is Pearson's correlation; it is 0 where a tensor is constant or not finite. Means are
+    taken off because after a sigmoid any two tensors have a high cosine.
+
+    Args:
+        values: A tensor.
+        layout: From its layout to the reference's; None for the reference itself.
+        shape: Of the reference.
+    """
+    sizes = tuple(size for size in shape if size != 1)
+    places = _places(sizes, tuple(range(len(sizes))) if layout is None else layout.order)
+    flat = values.reshape(-1)[places].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        flat -= flat.mean() if flat.size else 0.0
+        norm = float(np.sqrt((flat * flat).sum()))
+    return flat / norm if np.isfinite(norm) and norm > 0 else np.zeros(flat.shape)
+
+
+@cache
+def _places(sizes: tuple[int, ...], order: tuple[int, ...]) -> NDArray[np.int64]:
+    """Returns where a tensor of the candidate's layout holds the values sampled from the reference's `sizes`."""
+    total = int(np.prod(sizes, dtype=np.int64))
+    rng = np.random.default_rng(0)
+    chosen = np.arange(total) if total <= SAMPLED else np.sort(rng.integers(0, total, SAMPLED))
+    if order == tuple(range(len(order))) or not sizes:
+        return chosen
+    own = np.argsort(order)
+    coordinates = np.unravel_index(chosen, sizes)
+    return np.ravel_multi_index(tuple(coordinates[i] for i in own), tuple(sizes[i] for i in own))
 
 
 def match(
@@ -145,24 +168,32 @@ class _Pairing:
     def by_values(self) -> None:
         """The best correlated first; of equals, the one that computes, then the nearest in place."""
         pairs = []
-        for i in self._open(self.left, self.found):
-            for j in self._open(self.right, self.taken):
-                if not self._alike(i, j):
-                    continue
-                near, layout = fit(self.left[i], self.right[j])
-                if layout is not None and near > self.nearest.get(i, (0.0, ""))[0]:
-                    self.nearest[i] = near, self.candidate[j].tensor
-                if layout is not None and near >= CERTAIN:
-                    apart = abs(i / len(self.left) - j / len(self.right))
-                    pairs.append((round(-near, 3), self._rank(i, j), apart, i, j, layout))
+        for i, j, near, layout in self._products():
+            if near > self.nearest.get(i, (0.0, ""))[0]:
+                self.nearest[i] = near, self.candidate[j].tensor
+            if near >= CERTAIN:
+                apart = abs(i / len(self.left) - j / len(self.right))
+                pairs.append((round(-near, 3), self._rank(i, j), apart, i, j, layout))
         for _, _, _, i, j, layout in sorted(pairs, key=lambda pair: pair[:5]):
             if i not in self.found and j not in self.taken:
                 self._pair(i, j, layout, VALUES)
 
+    def _products(self) -> Iterator[tuple[int, int, float, Layout]]:
+        """Yields the correlation of every two open tensors of one shape, in every layout."""
+        left, right = _by_shape(self.left, self.found), _by_shape(self.right, self.taken)
+        for shape, ours in left.items():
+            x = np.stack([sketch(self.left[i], None, shape) for i in ours])
+            for other, theirs in right.items():
+                for layout in layouts(shape, other):
+                    y = np.stack([sketch(self.right[j], layout, shape) for j in theirs])
+                    for (a, b), near in np.ndenumerate(x @ y.T):
+                        if self._alike(ours[a], theirs[b]):
+                            yield ours[a], theirs[b], float(near), layout
+
     def _alike(self, i: int, j: int) -> bool:
-        """Whether two tensors have as many elements and comparable spread, which no layout changes."""
+        """Whether two tensors have comparable spread: half of one tensor is not the same as the whole."""
         a, b = self.spread[0][i], self.spread[1][j]
-        return self.left[i].size == self.right[j].size and a > 0 and b > 0 and 0.2 < a / b < 5
+        return a > 0 and b > 0 and 0.2 < a / b < 5
 
     def _rank(self, i: int, j: int) -> int:
         one, other = kind(self.reference[i].op), kind(self.candidate[j].op)
@@ -198,6 +229,8 @@ class _Pairing:
             return hidden[tap.tensor]
         if i in self.nearest:
             near, other = self.nearest[i]
+            if near >= CERTAIN:
+                return f'"{other}" agrees with it, but stands for another tensor of the same values'
             return f'nothing of its shape is left that agrees with it; the nearest, "{other}", correlates by {near:.2f}'
         shape = "x".join(map(str, self.left[i].shape)) or "scalar"
         return f"the candidate has no tensor of its shape left ({shape})"
@@ -208,6 +241,14 @@ class _Pairing:
 
     def _open(self, arrays: Sequence[NDArray[Any]], taken: Mapping[int, Any]) -> list[int]:
         return [k for k in range(len(arrays)) if k not in taken]
+
+
+def _by_shape(arrays: Sequence[NDArray[Any]], taken: Mapping[int, Any]) -> dict[tuple[int, ...], list[int]]:
+    found: dict[tuple[int, ...], list[int]] = {}
+    for k, array in enumerate(arrays):
+        if k not in taken and array.size > 1:
+            found.setdefault(array.shape, []).append(k)
+    return found
 
 
 def _spread(values: NDArray[Any]) -> float:
