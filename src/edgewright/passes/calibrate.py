@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgewright.data import Data
     from edgewright.graph.statistics import Batch, Gatherer, Statistics
 
-CHECKPOINT = "checkpoint"
+CHECKPOINT, PARTIAL = "checkpoint", "checkpoint.partial"
 CHECKPOINT_SECONDS = 10.0
 
 
@@ -75,11 +75,11 @@ class Calibrate:
         write_statistics(gatherer.finish(), out)
 
     def _check(self) -> None:
+        if self.shards < 1:
+            raise ConfigError(f"{self.shards} shards, expected 1 shard or more", hint="correct the field `shards`")
         if not 0 <= self.shard < self.shards:
-            raise ConfigError(
-                f"shard {self.shard} of {self.shards}, expected 0 to {self.shards - 1}",
-                hint="correct the field `shard`",
-            )
+            message = f"shard {self.shard} of {self.shards}, expected 0 to {self.shards - 1}"
+            raise ConfigError(message, hint="correct the field `shard`; the first one is 0")
         if self.batch < 1:
             raise ConfigError(f"batch {self.batch}, expected 1 or more", hint="correct the field `batch`")
         if self.bins < 0 or self.bins == 1:
@@ -136,12 +136,12 @@ def _stacked(held: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[An
 
 
 def _write_checkpoint(statistics: Statistics, scratch: Path) -> None:
-    """Writes beside the last checkpoint and renames, so that one of the two is always whole."""
+    """Writes beside the last checkpoint and then takes its place, so that one of the two is always whole."""
     import shutil
 
     from edgewright.graph.statistics import write_statistics
 
-    last, made = scratch / CHECKPOINT, scratch / f"{CHECKPOINT}.partial"
+    last, made = scratch / CHECKPOINT, scratch / PARTIAL
     shutil.rmtree(made, ignore_errors=True)
     write_statistics(statistics, made)
     shutil.rmtree(last, ignore_errors=True)
@@ -149,12 +149,14 @@ def _write_checkpoint(statistics: Statistics, scratch: Path) -> None:
 
 
 def _read_checkpoint(scratch: Path) -> Statistics | None:
-    from edgewright.graph.statistics import read_statistics
+    from edgewright.graph.statistics import STATISTICS_FILE, read_statistics
 
-    try:
-        return read_statistics(scratch / CHECKPOINT) if (scratch / CHECKPOINT).is_dir() else None
-    except Corrupt:
-        return None
+    for name in (CHECKPOINT, PARTIAL):
+        try:
+            return read_statistics(scratch / name / STATISTICS_FILE)
+        except Corrupt:  # not there, or killed while it was written
+            continue
+    return None
 
 
 plugin = Calibrate
