@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgewright.graph.quantisers import QUANTIZE, Quantiser, dtype_of, is_constant, numbers
+from edgewright.graph.quantisers import QUANTIZE, Quantiser, behind, dtype_of, is_constant, numbers
 
 INTEGER, FLOAT, FUSED, FOLDED, CONVERSION = "integer", "float", "fused", "folded", "conversion"
 
@@ -86,3 +86,23 @@ def limits(node: ir.Node) -> tuple[float, float]:
     return -np.inf if low is None else float(low), np.inf if high is None else float(high)
 
 
+_KEEPS_LAYOUT = ("Concat", "Add", "Mul", "Relu", "Clip", "Sigmoid")
+
+
+def undoes_layout(node: ir.Node, kinds: dict[str, str]) -> bool:
+    """Says whether a Transpose to channels-last only undoes what integer convolutions, channels-last inside, add."""
+    if node.op_type != "Transpose" or tuple(node.attributes.get_ints("perm", ())) != (0, 2, 3, 1):
+        return False
+    return node.inputs[0] is not None and sole_user(node.inputs[0]) is node and _channels_last(node.inputs[0], kinds)
+
+
+def _channels_last(value: ir.Value, kinds: dict[str, str]) -> bool:
+    pair = behind(value)
+    made = (value if pair is None else pair.source).producer()
+    if made is None:
+        return False
+    if made.op_type == "Conv":
+        return kinds.get(made.name or "") == INTEGER
+    if made.op_type in _KEEPS_LAYOUT:
+        return all(_channels_last(v, kinds) for v in made.inputs if v is not None and not is_constant(v))
+    return False

@@ -26,6 +26,7 @@ from edgewright.graph.schemes._flow import (
     numbers_of,
     numbers_of_quantize,
     sole_user,
+    undoes_layout,
 )
 
 PROPAGATE = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "MaxPool")
@@ -63,7 +64,7 @@ class OrtFusion:
     def _kind(self, node: ir.Node) -> str:
         if is_folded(node, self.kinds):
             return FOLDED
-        if node.op_type in REMOVED or self._dropped(node):
+        if node.op_type in REMOVED or self._dropped(node) or undoes_layout(node, self.kinds):
             return FUSED
         if node.op_type == "Cast":
             return CONVERSION
