@@ -207,7 +207,7 @@ def _scan(node: ir.Node, body: nn.Module) -> tuple[control.Scan, int]:
 
 
 _BODIES = ("body", "then_branch", "else_branch")
-_TUPLES = frozenset({"Split", "If", "Loop", "Scan"})
+_TUPLES = frozenset({"Split", "TopK", "Unique", "LSTM", "GRU", "RNN", "If", "Loop", "Scan"})
 """Operators that give a tuple even of one output."""
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewright.graph.bridge.elements import torch_dtype
-from edgewright.graph.bridge.operators.values import Ints, Number, ints
+from edgewright.graph.bridge.operators.values import Ints, ints
 
 Filling = tuple[Sequence[float], int]
 
@@ -38,9 +38,9 @@ def trilu(x: Tensor, k: Ints | None = None, *, upper: int = 1) -> Tensor:
     return torch.triu(x, diagonal) if upper else torch.tril(x, diagonal)
 
 
-def one_hot(indices: Tensor, depth: Number, values: Tensor, *, axis: int = -1) -> Tensor:
+def one_hot(indices: Tensor, depth: Ints, values: Tensor, *, axis: int = -1) -> Tensor:
     """Indices outside [-depth, depth) give no hot element."""
-    count = int(depth if not isinstance(depth, Tensor) else depth.item()) if not isinstance(depth, list) else depth[0]
+    count = ints(depth)[0]
     places = indices.long()
     places = torch.where(places < 0, places + count, places).unsqueeze(axis)
     shape = [1] * places.dim()

@@ -28,14 +28,15 @@ def batch_normalization(
 ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
     """Training mode also returns the running statistics; the variance is that of the population."""
     if not training_mode:
-        if spatial:
+        if spatial and not (mean.requires_grad or var.requires_grad):
             return F.batch_norm(x, mean, var, scale, b, False, 0.0, epsilon)
+        shape = (-1, *[1] * (x.dim() - 2)) if spatial else mean.shape
+        mean, var, scale, b = (v.reshape(shape) for v in (mean, var, scale, b))
         return (x - mean) * torch.rsqrt(var + epsilon) * scale + b
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    now_var, now_mean = torch.var_mean(x, axes, correction=0)
-    result = F.batch_norm(x, now_mean, now_var, scale, b, False, 0.0, epsilon)
+    result = F.batch_norm(x, None, None, scale, b, True, 0.0, epsilon)
     if outputs == 1:
         return result
+    now_var, now_mean = torch.var_mean(x, [axis for axis in range(x.dim()) if axis != 1], correction=0)
     return result, mean * momentum + now_mean * (1 - momentum), var * momentum + now_var * (1 - momentum)
 
 

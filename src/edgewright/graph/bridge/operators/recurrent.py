@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-_FUNCTIONS: dict[str, Callable[[Tensor, float | None, float | None], Tensor]] = {
+_Function = Callable[[Tensor, "float | None", "float | None"], Tensor]
+_FUNCTIONS: dict[str, _Function] = {
     "relu": lambda x, a, b: torch.relu(x),
     "tanh": lambda x, a, b: torch.tanh(x),
     "sigmoid": lambda x, a, b: torch.sigmoid(x),
@@ -203,12 +204,7 @@ _WITH_BETA = ("affine", "scaledtanh", "hardsigmoid")
 _WITH_ALPHA = (*_WITH_BETA, "leakyrelu", "thresholdedrelu", "elu")
 
 
-def _bound(
-    function: Callable[[Tensor, float | None, float | None], Tensor],
-    a: float | None,
-    b: float | None,
-    clip: float | None,
-) -> _Activation:
+def _bound(function: _Function, a: float | None, b: float | None, clip: float | None) -> _Activation:
     return lambda x: function(x if clip is None else x.clamp(-clip, clip), a, b)
 
 
