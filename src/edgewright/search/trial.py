@@ -8,7 +8,9 @@ from typing import TypeVar
 from edgewright.core.codec import decode_stored
 from edgewright.core.measurement import Measurement, Quality, Timing
 from edgewright.core.recipe import BROKE, FAILED, MET, REFUSED, Candidate, Recipe, StepSpec
+from edgewright.core.sensitivity import SENSITIVITY_FILE, Sensitivity
 from edgewright.core.target import Artifact, OperatorTime
+from edgewright.engine import registry
 from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ConfigError, DataError, EdgewrightError, MetricFailed, OutOfSpace, ToolchainMissing
 from edgewright.search.chain import Chain
@@ -99,6 +101,18 @@ class Trials:
         """Runs the passes of `recipe` on the imported model."""
         chain = Chain(self.executor, self.data, self.request.search.calibration_limit)
         return chain.run(self.imported, recipe.passes)
+
+    def sensitivity(self, recipe: Recipe) -> Sensitivity:
+        """Measures what each group that `recipe` quantises costs in accuracy.
+
+        Args:
+            recipe: With one `static-int8`; passes behind it are left out.
+        """
+        at = next(i for i, spec in enumerate(recipe.passes) if spec.name == "static-int8")
+        known = registry.load("passes", "sensitivity").__dataclass_fields__
+        config = {name: value for name, value in recipe.passes[at].config.items() if name in known}
+        passes = (*recipe.passes[:at], StepSpec("sensitivity", config))
+        return read(self.apply(Recipe(recipe.title, passes)), SENSITIVITY_FILE, Sensitivity)
 
     def compile(self, target: StepSpec, model: Result) -> Result:
         """Compiles `model` for `target`."""

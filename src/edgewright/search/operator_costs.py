@@ -1,0 +1,112 @@
+"""What each group costs in integers and in float on the target, from measured operators. Pure.
+
+The runtime's kernels are traced to the nodes of the model by the placement that the target recorded. Conversions and
+changes of layout between integers and float are the price of a border, per value that crosses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from edgewright.core.recipe import Candidate
+from edgewright.core.sensitivity import GroupSensitivity
+
+PRICE = 6e-4
+"""Microseconds per value that crosses a border, until one is measured."""
+_MARGIN = 1.1
+_BORDER_OPS = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput", "Reorder", "Convert")
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Measured time of every node of the model, both ways.
+
+    Attributes:
+        groups: Name -> the group.
+        floats: Node -> microseconds where everything is float.
+        integers: Node -> microseconds where everything possible is integer.
+        price: Microseconds per value that crosses between integers and float.
+        border_time: Microseconds of conversions and changes of layout where everything possible is integer.
+        total_float: Microseconds of all operators in float.
+        total_integer: The same in integers.
+    """
+
+    groups: Mapping[str, GroupSensitivity]
+    floats: Mapping[str, float]
+    integers: Mapping[str, float]
+    price: float
+    border_time: float
+    total_float: float
+    total_integer: float
+
+    def added(self, names: Collection[str]) -> float:
+        """Returns the microseconds that keeping these groups in float adds; negative where it saves time."""
+        nodes = {node for name in names for node in self.groups[name].nodes}
+        moved = sum(self.floats[n] - self.integers[n] for n in nodes if n in self.floats and n in self.integers)
+        return moved + self.price * self.crossing(names)
+
+    def crossing(self, names: Collection[str]) -> int:
+        """Returns how many values cross between integers and float when these groups are kept in float."""
+        kept = set(names)
+        edges = ((g, reader) for g in self.groups.values() for reader in g.feeds)
+        return sum(g.elements for g, reader in edges if (g.name in kept) != (reader in kept))
+
+    def slower(self) -> Mapping[str, str]:
+        """Returns name -> reason for every group whose integers are slower than float, borders included."""
+        found = {}
+        for name, group in self.groups.items():
+            integer = sum(self.integers.get(node, 0.0) for node in group.nodes)
+            in_float = integer + self.added([name])
+            if integer and in_float > 0 and integer > _MARGIN * in_float:
+                found[name] = f"{name}: INT8 {in_float / integer:.1f}x as fast as float: kept float"
+        return found
+
+    def learned(self, mixed: Candidate, names: Collection[str]) -> Costs:
+        """Returns these costs with the price of a border as `mixed`, which keeps `names` in float, really paid it."""
+        crossed = self.crossing(names)
+        if not crossed:
+            return self
+        paid = sum(operator.microseconds for operator in mixed.operators if operator.op in _BORDER_OPS)
+        return replace(self, price=max(paid - self.border_time, 0.0) / crossed)
+
+
+def operator_costs(plain: Candidate, quantised: Candidate, groups: Iterable[GroupSensitivity]) -> Costs:
+    """Compares the operators of two candidates of one target.
+
+    Args:
+        plain: In float, or in the reduced float that this target runs fastest.
+        quantised: With everything quantised that the scheme quantises.
+        groups: Of that quantisation.
+    """
+    by_name = {group.name: group for group in groups}
+    anchors = {operator for group in by_name.values() for operator in group.operators}
+    return Costs(
+        groups=by_name,
+        floats=node_times(plain, anchors),
+        integers=node_times(quantised, anchors),
+        price=PRICE,
+        border_time=sum(o.microseconds for o in quantised.operators if o.op in _BORDER_OPS),
+        total_float=sum(o.microseconds for o in plain.operators),
+        total_integer=sum(o.microseconds for o in quantised.operators),
+    )
+
+
+def node_times(candidate: Candidate, anchors: Collection[str]) -> Mapping[str, float]:
+    """Returns node of the model -> microseconds of the kernels it runs in.
+
+    The time of a kernel that fuses several nodes goes to the operators with weights among them (`anchors`), in equal
+    parts; without one, to all of them. A node that is fused into another's kernel costs nothing.
+    """
+    sources = {(place.node, place.op): place.source for place in candidate.placement}
+    found: dict[str, float] = {}
+    for operator in candidate.operators:
+        nodes = [name for name in sources.get((operator.node, operator.op), ()) if not _is_quantiser(name)]
+        main = [name for name in nodes if name in anchors] or nodes
+        for name in nodes:
+            found[name] = found.get(name, 0.0) + (operator.microseconds / len(main) if name in main else 0.0)
+    return found
+
+
+def _is_quantiser(name: str) -> bool:
+    return name.endswith(("/QuantizeLinear", "/DequantizeLinear"))
