@@ -100,7 +100,7 @@ def _places(sizes: tuple[int, ...], order: tuple[int, ...]) -> NDArray[np.int64]
         return chosen
     own = np.argsort(order)
     coordinates = np.unravel_index(chosen, sizes)
-    return np.ravel_multi_index(tuple(coordinates[i] for i in own), tuple(sizes[i] for i in own))
+    return np.asarray(np.ravel_multi_index(tuple(coordinates[i] for i in own), tuple(sizes[i] for i in own)), np.int64)
 
 
 def match(
