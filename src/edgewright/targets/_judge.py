@@ -19,6 +19,8 @@ SATISFIES = {
     "float16": frozenset({"float16", "int8", "integer"}),
     "bfloat16": frozenset({"bfloat16", "int8", "integer"}),
 }
+_LAYOUT = "Reorder"
+"""OpenVINO's changes of memory layout carry the name of the node whose tensor they change, and do no arithmetic."""
 _SHOWN = 12
 
 
@@ -33,7 +35,7 @@ def judged(
 
 
 def _against(node: NodePlacement, wanted: Mapping[str, Intent]) -> NodePlacement:
-    if node.precision == "conversion":
+    if node.precision == "conversion" or node.op.startswith(_LAYOUT):
         return node
     for source in node.source:
         intent = wanted.get(source)

@@ -86,7 +86,7 @@ def _kernels(file: Path, events: list[dict[str, Any]]) -> list[Kernel]:
     for node in graph.node:
         spare = numbered.get(node.op_type, [])
         name = node.name or (spare.pop(0) if spare else "")
-        found.append(Kernel(name, node.op_type, tuple(node.output)))
+        found.append(Kernel(name, node.op_type, tuple(node.output), tuple(node.input)))
     return found
 
 

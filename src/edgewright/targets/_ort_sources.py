@@ -16,6 +16,8 @@ import onnx_ir as ir
 from edgewright.targets._trace import spread
 
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/\w*Fusion/?|_fused|_quant)+$")
+_INLINED = frozenset({"HardSwish", "Gelu", "Celu", "Mish", "GroupNormalization", "Swish", "SoftmaxCrossEntropyLoss"})
+"""Operators that ONNX Runtime may replace by the function that defines them."""
 _LAYOUT = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
 
 
@@ -26,6 +28,7 @@ class Kernel:
     name: str
     op: str
     outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
 
 
 def sources(model: ir.Model, kernels: Sequence[Kernel]) -> Mapping[str, tuple[str, ...]]:
@@ -55,4 +58,20 @@ def _matches(nodes: Mapping[str, ir.Node], kernels: Iterable[Kernel]) -> dict[st
             found = producer.get(tensor)
             if found is not None and (kernel.op not in _LAYOUT or nodes[found].op_type == kernel.op):
                 owner.setdefault(found, kernel.name)
+    for kernel in kernels:
+        if kernel.name not in owner.values():
+            _match_inlined(nodes, producer, kernel, owner)
     return owner
+
+
+def _match_inlined(
+    nodes: Mapping[str, ir.Node], producer: Mapping[str, str], kernel: Kernel, owner: dict[str, str]
+) -> None:
+    """Matches a kernel of an operator that was replaced by its definition: what reads the same tensor, if one does."""
+    for tensor in kernel.inputs:
+        source = nodes.get(tensor) or nodes.get(producer.get(tensor, ""))
+        users = {use.node.name or "": use.node for value in source.outputs for use in value.uses()} if source else {}
+        free = [name for name, node in users.items() if name not in owner and node.op_type in _INLINED]
+        if len(free) == 1:
+            owner[free[0]] = kernel.name
+            return

@@ -50,7 +50,6 @@ UNARY = (
     "Clip",
     "Sigmoid",
     "Tanh",
-    "HardSigmoid",
     "HardSwish",
     "LeakyRelu",
     "Elu",
@@ -169,12 +168,12 @@ def _leads_to(node: ir.Node, kinds: tuple[str, ...]) -> bool:
 
 
 def _gate_of(node: ir.Node) -> ir.Node | None:
-    """Returns the Sigmoid or HardSigmoid whose input `node` multiplies with its output."""
+    """Returns the Sigmoid or Tanh whose input `node` multiplies with its output."""
     if node.op_type != "Mul" or len(node.inputs) != 2:
         return None
     for value, other in (tuple(node.inputs), tuple(reversed(node.inputs))):
         made = value.producer() if value is not None else None
-        if made is not None and made.op_type in ("Sigmoid", "HardSigmoid", "Tanh") and made.inputs[0] is other:
+        if made is not None and made.op_type in ("Sigmoid", "Tanh") and made.inputs[0] is other:
             return made
     return None
 

@@ -19,6 +19,8 @@ from edgewright.graph.schemes._ov_fusion import OvFusion
 PREDICTED = ("onnxruntime", "openvino")
 DISABLED = "edgewright.disabled_optimizers"
 COMPLETES = "WeightBiasQuantization"
+LAYOUT = ("Reorder", "Transpose")
+"""Kernels that may carry the name of a neighbour whose layout they change."""
 _QUANTISERS = (QUANTIZE, DEQUANTIZE)
 
 
@@ -77,7 +79,7 @@ def observe(graph: ir.Graph, placement: Iterable[NodePlacement]) -> Mapping[str,
     """
     nodes = {node.name or "": node for node in graph if node.op_type not in _QUANTISERS}
     found = dict.fromkeys(nodes, FOLDED)
-    for kernel in placement:
+    for kernel in sorted(placement, key=lambda each: not each.op.startswith(LAYOUT)):
         inside = [nodes[name] for name in kernel.source if name in nodes]
         lead = _lead(inside, kernel)
         found.update({node.name or "": FUSED for node in inside})
