@@ -22,6 +22,7 @@ _REMAINDER = 0.1
 """Share of the loss that the first guess leaves."""
 _STEP = 0.25
 """The next guess leaves this share of what the last one left."""
+_LESS = 0.99
 _LEAST_TIME = 2e-3
 _NO_SLOWER = 0.98
 Measure = Callable[[Recipe], Sensitivity]
@@ -151,8 +152,11 @@ class _Bisection:
         return replace(self._start, config=config, done=(*self._start.done, note))
 
     def _between(self) -> int | None:
-        """Returns the count halfway in time; None where fewer would save next to nothing."""
-        spans = range(self._low + 1, self._high)
+        """Returns the count halfway in time; None where fewer would save next to nothing, or lose as much as before."""
+        failed = self.order.remaining[self._low]
+        spans = [i for i in range(self._low + 1, self._high) if self.order.remaining[i] < _LESS * failed]
+        if not spans:
+            return None
         time = {i: self.costs.added(self.order.names[:i]) for i in (self._low, *spans, self._high)}
         if time[self._high] - min(time[i] for i in spans) < (1 - _NO_SLOWER) * self.costs.total_integer:
             return None
