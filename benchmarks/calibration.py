@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def ours(model: Path, samples: int, batch: int) -> dict[str, list[float]]:
             indices = list(range(start, min(start + batch, samples)))
             yield indices, {"x": np.stack([sample(i) for i in indices])}
 
-    found = gather(lambda m: open_infer(m, threads=2, in_order=True), infer_shapes(load(model)), batches())
+    opened = partial(open_infer, threads=1, in_order=True)
+    found = gather(opened, infer_shapes(load(model)), batches(), workers=2)
     return {
         name: [seen.low, seen.high, float(np.diff(seen.edges).max()), *seen.percentile(99.9), *seen.percentile(90.0)]
         for name, seen in found.tensors.items()

@@ -114,6 +114,7 @@ def test_batches_of_any_size_give_the_same(size: int) -> None:
     samples = photos(10)
     whole = gather(open_infer, small(), batched(samples, 1), channels=True)
     require_same(whole, gather(open_infer, small(), batched(samples, size), channels=True))
+    require_same(whole, gather(open_infer, small(), batched(samples, size), channels=True, workers=3))
 
 
 def test_a_last_batch_smaller_than_the_graph_s_counts_once() -> None:

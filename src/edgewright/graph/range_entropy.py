@@ -74,7 +74,8 @@ class _Divergence:
         cuts = start[:, None] + np.rint(np.linspace(0, 1, self.levels + 1) * (stop - start)[:, None]).astype(np.int64)
         told = self._told(np.clip(cuts, first[:, None], last[:, None]), below, above)
         reference = self.logs[last] - self.logs[first] + self._clipped(first, last - 1, below, above)
-        blind = (stop - start < self.levels) & (below + above > RARE * total)
+        few = (stop - start < self.levels) | (last - first < self.levels // 2)
+        blind = few & (below + above > RARE * total)
         return np.where(blind, np.inf, (reference - total * np.log(total) - told) / total)
 
     def _told(self, cuts: NDArray[np.int64], below: Floats, above: Floats) -> Floats:

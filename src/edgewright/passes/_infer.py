@@ -1,4 +1,7 @@
-"""Graph models run by ONNX Runtime while a pass works: statistics and comparisons, never timing."""
+"""Graph models run by ONNX Runtime while a pass works: statistics and comparisons, never timing.
+
+Threads do not spin while they wait: probes make many small operators, and other processes want the cores, too.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,7 @@ def open_infer(
     if not integers:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
@@ -62,3 +66,11 @@ def open_infer(
         return dict(zip(names, session.run(names, dict(feed)), strict=True))
 
     return infer
+
+
+def workers() -> int:
+    """Returns how many batches to run side by side, each with one thread: one per core, at most four."""
+    import os
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)

@@ -57,6 +57,7 @@ class Calibrate:
         from edgewright.graph.load import load, tensor_specs
         from edgewright.graph.shapes import infer_shapes
         from edgewright.graph.statistics import write_statistics
+        from edgewright.passes._infer import workers
 
         self._check()
         model = infer_shapes(load(inputs["model"]))
@@ -65,9 +66,9 @@ class Calibrate:
         done = gatherer.samples + len(gatherer.skipped)
         total = self._count(data)
         saved = time.monotonic()
-        for indices, feed in _batches(self._samples(data, done), gatherer.probes.batch or self.batch):
-            gatherer.add(indices, feed)
-            done += len(indices)
+        batches = _batches(self._samples(data, done), gatherer.probes.batch or self.batch)
+        for count in gatherer.add_all(batches, workers()):
+            done += count
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 _write_checkpoint(gatherer.partial(), context.scratch)
                 saved = time.monotonic()
@@ -97,7 +98,7 @@ class Calibrate:
         probes = probe(model, histograms=self.bins > 0, channels=self.channels, shapes=shapes)
         if start is not None and start.tensors.keys() != {p.name for p in probes.tensors}:
             start = None
-        return Gatherer(probes, open_infer(probes.model, in_order=True), self.bins, start)
+        return Gatherer(probes, open_infer(probes.model, threads=1, in_order=True), self.bins, start)
 
     def _count(self, data: Data) -> int:
         length = len(data.dataset(self.split))

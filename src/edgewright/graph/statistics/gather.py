@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +38,7 @@ def gather(
     *,
     bins: int = BINS,
     channels: bool = False,
+    workers: int = 1,
 ) -> Statistics:
     """Gathers the statistics of `model` in one pass.
 
@@ -44,19 +48,20 @@ def gather(
         batches: Of any size, also differing; where the graph is fixed to one, smaller ones are filled up.
         bins: Most bins of a histogram; 0 gathers extremes only.
         channels: Per channel, too.
+        workers: Batches that run side by side.
 
     Raises:
         DataError: There are no samples, an input has no data, or too many samples give values that are not finite.
     """
-    gatherer: Gatherer | None = None
-    for indices, feed in batches:
-        if gatherer is None:
-            shapes = {name: array.shape for name, array in feed.items()}
-            probes = probe(model, histograms=bins > 0, channels=channels, shapes=shapes)
-            gatherer = Gatherer(probes, open_infer(probes.model), bins)
-        gatherer.add(indices, feed)
-    if gatherer is None:
+    coming = iter(batches)
+    first = next(coming, None)
+    if first is None:
         raise _empty()
+    shapes = {name: array.shape for name, array in first[1].items()}
+    probes = probe(model, histograms=bins > 0, channels=channels, shapes=shapes)
+    gatherer = Gatherer(probes, open_infer(probes.model), bins)
+    for _ in gatherer.add_all(itertools.chain([first], coming), workers):
+        pass
     return gatherer.finish()
 
 
@@ -88,7 +93,32 @@ class Gatherer:
         Raises:
             DataError: An input of the model has no data, or the batch is larger than the graph's.
         """
-        found = self._infer(self._filled(feed, len(indices)))
+        self._absorb(indices, feed, self._run((indices, feed)))
+
+    def add_all(self, batches: Iterable[Batch], workers: int = 1) -> Iterator[int]:
+        """Takes in batches in their order, while the next ones run; yields the number of samples after each.
+
+        Raises:
+            DataError: As `add`.
+        """
+        with ThreadPoolExecutor(workers) as pool:
+            running: deque[tuple[Batch, Future[Feed]]] = deque()
+            for batch in batches:
+                running.append((batch, pool.submit(self._run, batch)))
+                if len(running) > workers:
+                    yield self._absorb_next(running)
+            while running:
+                yield self._absorb_next(running)
+
+    def _absorb_next(self, running: deque[tuple[Batch, Future[Feed]]]) -> int:
+        (indices, feed), found = running.popleft()
+        self._absorb(indices, feed, found.result())
+        return len(indices)
+
+    def _run(self, batch: Batch) -> Feed:
+        return self._infer(self._filled(batch[1], len(batch[0])))
+
+    def _absorb(self, indices: Sequence[int], feed: Feed, found: Feed) -> None:
         size = max(len(indices), self.probes.batch or 0)
         low = self._columns(found[PREFIX + LOW], size, len(indices))
         high = self._columns(found[PREFIX + HIGH], size, len(indices))
