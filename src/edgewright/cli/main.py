@@ -25,11 +25,12 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import amend, apply, bundle, cache, model, optimize, run, targets, why
+    from edgewright.cli import amend, apply, bundle, cache, compare, model, optimize, run, targets, why
 
     app.command("optimize")(optimize.optimize)
     app.command("apply")(apply.apply)
     app.command("amend")(amend.amend)
+    app.command("compare")(compare.compare)
     app.command("why")(why.why)
     app.command("inspect")(model.inspect)
     app.command("merge")(model.merge)
