@@ -101,6 +101,7 @@ class LayerParity:
         values: Of the reference.
         candidate_values: Of the candidate.
         weights: How its weights are stored, where they are integers.
+        pairs: A few values of the reference, each with the candidate's in the same place.
     """
 
     tensor: str
@@ -124,6 +125,7 @@ class LayerParity:
     values: Histogram | None = None
     candidate_values: Histogram | None = None
     weights: WeightUse | None = None
+    pairs: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

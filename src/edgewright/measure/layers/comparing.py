@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.core.parity import LayerParity, Parity, RangeUse, WeightUse
@@ -16,6 +17,8 @@ from edgewright.measure.layers.matching import Match, fit, match
 from edgewright.measure.layers.sides import Feed, Integers, LocalRunner, Side
 from edgewright.measure.layers.sums import Difference, Extremes, histogram
 
+PAIRS = 64
+"""Pairs of values kept per tensor."""
 Progress = Callable[[float, str], None]
 
 
@@ -30,8 +33,10 @@ class _Layer:
     candidate: Extremes = field(default_factory=Extremes)
     seen: int = 0
     outside: int = 0
+    pairs: tuple[tuple[float, float], ...] = ()
 
     def add(self, one: NDArray[Any], other: NDArray[Any]) -> None:
+        self.pairs = self.pairs or _pairs(one, other)
         self.total.add(one, other)
         self.reference.add(one)
         self.candidate.add(other)
@@ -170,7 +175,16 @@ def _parity(layer: _Layer, sides: tuple[Side, Side], ran_alone: bool) -> LayerPa
         values=layer.reference.bins.done(),
         candidate_values=layer.candidate.bins.done(),
         weights=_weight_use(sides, pair),
+        pairs=layer.pairs,
     )
+
+
+def _pairs(one: NDArray[Any], other: NDArray[Any]) -> tuple[tuple[float, float], ...]:
+    """Takes values at random places, which are those of all channels."""
+    places = np.random.default_rng(0).integers(0, max(one.size, 1), min(one.size, PAIRS))
+    x, y = one.reshape(-1)[places], other.reshape(-1)[places]
+    kept = np.isfinite(x) & np.isfinite(y)
+    return tuple((float(f"{a:.5g}"), float(f"{b:.5g}")) for a, b in zip(x[kept], y[kept], strict=True))
 
 
 def _range_use(integers: Integers | None, layer: _Layer) -> RangeUse | None:
