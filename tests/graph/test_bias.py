@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def test_full_correction_brings_every_mean_back(made: Made) -> None:
-    before, after = made.drift(made.model), made.drift(made.correct("full"))
+    out = made.correct("full")
+    before, after = made.drift(made.model), made.drift(out)
+    notes = json.loads((out / "bias-correction.json").read_bytes())
+    assert len(notes["largest_shift"]) == 3
+    assert max(notes["largest_shift"].values()) > 0.01
+    assert not notes["left_alone"]
     assert min(before.values()) > 0.01
     assert max(after.values()) < 1e-3
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 METHODS = ("fast", "full")
 CHECKPOINT = "shifts.jsonl"
+NOTES_FILE = "bias-correction.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class BiasCorrection:
     `fast` makes one pass over the float model and takes back what the rounding of the weights shifts, for all layers
     at once. `full` goes layer after layer through the quantised model with the layers before already corrected, so
     that the rounding of activations counts too; every node still runs once per sample, as everything up to the layer is
-    kept. Biases stay on the scale they have; a layer without a bias gets one.
+    kept. Biases stay on the scale they have; a layer without a bias gets one. `bias-correction.json` says how far each
+    layer was shifted and which were left alone, and why.
 
     Attributes:
         method: `fast` or `full`.
@@ -74,35 +76,40 @@ class BiasCorrection:
             raise ConfigError(f"no layer to correct: {why}", hint="put `static-int8` before `bias-correction`")
         feeds = feeds_of(reference, inputs["data"], self.split, self.limit)
         if self.method == "fast":
-            _fast(model, reference, layers, feeds)
+            shifts = _fast(model, reference, layers, feeds)
         else:
-            _full(model, reference, layers, feeds, context)
+            shifts = _full(model, reference, layers, feeds, context)
+        largest = {name: float(abs(shift).max()) for name, shift in shifts.items()}
+        (out / NOTES_FILE).write_bytes(encode_json({"largest_shift": largest, "left_alone": left}))
         save(infer_shapes(model), out)
         _write_plan(inputs["model"], out, model, layers)
 
 
-def _fast(model: onnx_ir.Model, reference: onnx_ir.Model, layers: tuple[BiasedLayer, ...], feeds: Feeds) -> None:
+def _fast(
+    model: onnx_ir.Model, reference: onnx_ir.Model, layers: tuple[BiasedLayer, ...], feeds: Feeds
+) -> dict[str, Shift]:
     from edgewright.graph.bias import add_shift, weight_shift
 
     names = {_input_of(layer): -1 if layer.node.op_type == "MatMul" else 1 for layer in layers}
     means = _means(reference, names, feeds)
-    for layer in layers:
-        add_shift(model.graph, layer, weight_shift(layer, means[_input_of(layer)]))
+    shifts = {layer: weight_shift(layer, means[_input_of(layer)]) for layer in layers}
+    return {layer.node.name or "": add_shift(model.graph, layer, shift) for layer, shift in shifts.items()}
 
 
 def _full(
     model: onnx_ir.Model, reference: onnx_ir.Model, layers: tuple[BiasedLayer, ...], feeds: Feeds, context: Context
-) -> None:
+) -> dict[str, Shift]:
     import numpy as np
 
     from edgewright.graph.bias import add_shift
     from edgewright.graph.pieces import Pieces
     from edgewright.passes._infer import open_infer
 
-    done = _resume(model, layers, context.scratch / CHECKPOINT)
+    shifts = _resume(model, layers, context.scratch / CHECKPOINT)
+    done = len(shifts)
     rest = layers[done:]
     if not rest:
-        return
+        return shifts
     means = _means(reference, {layer.reference.outputs[0].name or "": layer.axis for layer in rest}, feeds)
     pieces = Pieces(model, lambda piece: open_infer(piece, fuse=False), feeds, context.scratch)
     with (context.scratch / CHECKPOINT).open("a", encoding="utf-8") as checkpoint:
@@ -110,16 +117,17 @@ def _full(
             value = layer.node.outputs[0]
             pieces.advance(layer.node)
             shift = np.asarray(means[layer.reference.outputs[0].name or ""] - pieces.mean(value, layer.axis))
-            made = add_shift(model.graph, layer, shift)
+            made = shifts[layer.node.name or ""] = add_shift(model.graph, layer, shift)
             if layer.adder is None:
                 pieces.shift(value, layer.axis, made)
             checkpoint.write(json.dumps([layer.node.name, shift.tolist()]) + "\n")
             checkpoint.flush()
             context.progress((index + 1) / len(layers), f"layer {index + 1} of {len(layers)}")
+    return shifts
 
 
-def _resume(model: onnx_ir.Model, layers: tuple[BiasedLayer, ...], checkpoint: Path) -> int:
-    """Applies the shifts of an earlier run that was stopped, and returns for how many layers."""
+def _resume(model: onnx_ir.Model, layers: tuple[BiasedLayer, ...], checkpoint: Path) -> dict[str, Shift]:
+    """Applies the shifts of an earlier run that was stopped, and returns what was really added."""
     import numpy as np
 
     from edgewright.graph.bias import add_shift
@@ -133,10 +141,8 @@ def _resume(model: onnx_ir.Model, layers: tuple[BiasedLayer, ...], checkpoint: P
             break
         shifts.append((name, np.asarray(numbers, np.float64)))
     checkpoint.write_text("".join(f"{json.dumps([name, shift.tolist()])}\n" for name, shift in shifts))
-    for layer, (name, shift) in zip(layers, shifts, strict=False):
-        assert layer.node.name == name
-        add_shift(model.graph, layer, shift)
-    return len(shifts)
+    found = zip(layers, shifts, strict=False)
+    return {name: add_shift(model.graph, layer, shift) for layer, (name, shift) in found}
 
 
 def _means(reference: onnx_ir.Model, axes: Mapping[str, int], feeds: Feeds) -> dict[str, Shift]:
