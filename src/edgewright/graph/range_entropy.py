@@ -13,6 +13,8 @@ from edgewright.graph.range_error import Floats, Shape
 
 SHARES = np.exp2(-np.linspace(0.0, 9.0, 73))
 """Ends that are tried, as shares of the extremes."""
+MOST = 1e-2
+"""Share that may be clipped at all: what joins a peak at an end of the range changes little, however much it is."""
 RARE = 1e-3
 """Share that may be clipped by a range of fewer bins than levels: its rounding does not show, only its clipping."""
 NARROW = 1e-6
@@ -75,7 +77,7 @@ class _Divergence:
         told = self._told(np.clip(cuts, first[:, None], last[:, None]), below, above)
         reference = self.logs[last] - self.logs[first] + self._clipped(first, last - 1, below, above)
         few = (stop - start < self.levels) | (last - first < self.levels // 2)
-        blind = few & (below + above > RARE * total)
+        blind = below + above > np.where(few, RARE, MOST) * total
         return np.where(blind, np.inf, (reference - total * np.log(total) - told) / total)
 
     def _told(self, cuts: NDArray[np.int64], below: Floats, above: Floats) -> Floats:
