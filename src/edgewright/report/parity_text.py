@@ -20,6 +20,12 @@ def decibels(value: float | None) -> str:
     return "equal" if value >= EXACT_DB else "none" if value <= -EXACT_DB else f"{value:.1f}"
 
 
+def with_unit(value: float | None) -> str:
+    """Returns a ratio with its unit, where it is a number."""
+    shown = decibels(value)
+    return f"{shown} dB" if shown[-1].isdigit() else shown
+
+
 def share(value: float) -> str:
     """Returns a share in percent; a dot for none."""
     return "·" if value == 0 else "<0.1%" if value < 0.001 else f"{value:.1%}"
