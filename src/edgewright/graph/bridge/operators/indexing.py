@@ -11,15 +11,10 @@ from torch import Tensor
 from edgewright.graph.bridge.operators.values import Ints, ints
 
 
-def gather(data: Tensor, indices: Ints, *, axis: int = 0) -> Tensor:
+def gather(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     axis = axis % data.dim()
-    if isinstance(indices, Tensor):
-        places = _from_front(indices, data.shape[axis])
-        picked = data.index_select(axis, places.reshape(-1))
-        return picked.reshape(data.shape[:axis] + indices.shape + data.shape[axis + 1 :])
-    if isinstance(indices, int):
-        return data.select(axis, indices)
-    return data.index_select(axis, _from_front(torch.tensor(indices, device=data.device), data.shape[axis]))
+    picked = data.index_select(axis, _from_front(indices, data.shape[axis]).reshape(-1))
+    return picked.reshape(data.shape[:axis] + indices.shape + data.shape[axis + 1 :])
 
 
 def gather_elements(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:

@@ -51,7 +51,7 @@ def rnn(
     functions = _activations(activations, activation_alpha, activation_beta, clip)
 
     def cell(index: int) -> tuple[Tensor, _Cell]:
-        bias = _bias(b, index, w.shape[1])
+        bias = _bias(b, index, w, w.shape[1])
 
         def step(gates: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return (functions[index](gates + states[0] @ r[index].mT + bias[1]),)
@@ -82,7 +82,7 @@ def gru(
     functions = _activations(activations, activation_alpha, activation_beta, clip)
 
     def cell(index: int) -> tuple[Tensor, _Cell]:
-        bias = _bias(b, index, w.shape[1])
+        bias = _bias(b, index, w, w.shape[1])
         f, g = functions[2 * index : 2 * index + 2]
         update, reset, hidden = r[index].chunk(3)
         bias_u, bias_r, bias_h = bias[1].chunk(3)
@@ -122,7 +122,7 @@ def lstm(
     functions = _activations(activations, activation_alpha, activation_beta, clip)
 
     def cell(index: int) -> tuple[Tensor, _Cell]:
-        bias = _bias(b, index, w.shape[1])
+        bias = _bias(b, index, w, w.shape[1])
         f, g, h = functions[3 * index : 3 * index + 3]
         peeps = (0.0, 0.0, 0.0) if p is None else p[index].chunk(3)
 
@@ -208,10 +208,10 @@ def _bound(function: _Function, a: float | None, b: float | None, clip: float | 
     return lambda x: function(x if clip is None else x.clamp(-clip, clip), a, b)
 
 
-def _bias(b: Tensor | None, index: int, size: int) -> tuple[Tensor, Tensor]:
+def _bias(b: Tensor | None, index: int, like: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Bias of the input's gates and of the recurrent ones."""
     if b is None:
-        zero = torch.zeros(size)
+        zero = like.new_zeros(size)
         return zero, zero
     first, second = b[index].chunk(2)
     return first, second
