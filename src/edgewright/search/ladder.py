@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.target import Scheme
+from edgewright.search.mixed import Measure, mixed_rungs
 from edgewright.search.repair import Best, Chain, better, better_ranges, inside, repair
 from edgewright.search.rungs import CLEAN_UP, Facts, Rung
 
@@ -81,6 +82,7 @@ def ladder(
     facts: Facts,
     schemes: tuple[Scheme, ...],
     precisions: Mapping[str, str],
+    measure: Measure,
     *,
     safe_8_bits: bool = False,
 ) -> Generator[Rung, Candidate, None]:
@@ -91,6 +93,7 @@ def ladder(
         facts: About the model.
         schemes: How this runtime can be quantised on this device, the most promising first.
         precisions: Float precision -> "" or why it is not worth trying.
+        measure: Measures how much each quantised group loses; called only where mixed precision is tried.
         safe_8_bits: Whether products of 8-bit weights are added without saturating on this processor.
     """
     refusals = facts.refusals.get(target.name, ())
@@ -102,7 +105,7 @@ def ladder(
     plain = yield Rung("float", Recipe("float", (CLEAN_UP,)), target)
     yield from _reduced_floats(target, precisions)
     yield _dynamic(target, facts, 8 if safe_8_bits else 7)
-    yield from _static(target, facts, schemes, plain)
+    yield from _static(target, facts, schemes, plain, measure)
     yield from _weights_only(target, facts)
 
 
@@ -129,7 +132,7 @@ _CARRIES_QDQ = "the model already carries QuantizeLinear / DequantizeLinear and 
 
 
 def _static(
-    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], plain: Candidate
+    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], plain: Candidate, measure: Measure
 ) -> Generator[Rung, Candidate, None]:
     refused = _why_no_static(target, facts, schemes)
     if refused:
@@ -146,17 +149,21 @@ def _static(
         candidate = yield Rung("ranges", chain.recipe(), target)
         tried.results.append(Best(chain, candidate))
     if fast and not tried.inside(fast):
-        yield from _recover(target, facts, tried.best(fast), plain)
+        yield from _recover(target, facts, tried.best(fast), plain, measure)
 
 
-def _recover(target: StepSpec, facts: Facts, best: Best, plain: Candidate) -> Generator[Rung, Candidate, None]:
-    """Brings accuracy back where full INT8 is fast enough to be worth it."""
+def _recover(
+    target: StepSpec, facts: Facts, best: Best, plain: Candidate, measure: Measure
+) -> Generator[Rung, Candidate, None]:
+    """Brings accuracy back where full INT8 is fast enough to be worth it, at last by returning operators to float."""
     gain = speed(best.candidate) / max(speed(plain), 1e-9)
     if gain < _PAYS and not facts.size_limited:
         reason = f"INT8 runs at {gain:.2f}x the speed of float here: nothing to gain by recovering its accuracy"
         yield Rung("bias-correction", best.chain.recipe(note="recovered"), target, refused=reason)
-        return
-    best = yield from repair(target, facts, best)
+    else:
+        best = yield from repair(target, facts, best)
+    if not inside(best.candidate):
+        yield from mixed_rungs(target, best, plain, measure)
 
 
 def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> str:

@@ -130,7 +130,8 @@ class _Search:
         device = self.executor.device
         schemes, precisions = step.schemes(device), step.precisions(device)  # type: ignore[attr-defined]
         self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
-        rungs = ladder(target, facts, schemes, precisions, safe_8_bits=_adds_in_32_bits(device))
+        measure = trials.sensitivity
+        rungs = ladder(target, facts, schemes, precisions, measure, safe_8_bits=_adds_in_32_bits(device))
         wanted = self.request.search.ladder
         rung = next(rungs, None)
         while rung is not None:
