@@ -201,18 +201,14 @@ def test_prediction_is_the_same_before_and_after_the_plan_is_applied() -> None:
     assert before[0].expected > 0
 
 
-def test_signed_activations_and_unsigned_weights_are_no_concern() -> None:
-    for kind, stored in (("int8", "int8"), ("uint8", "uint8")):
-        graph, plan = _matmul(strong(8, 4).astype(np.float32))
-        x, w = plan.tensors
-        changed = Plan(
-            "other",
-            (
-                TensorPlan("x", kind, x.scale, x.zero_point, None, ""),
-                TensorPlan("w", stored, w.scale, w.zero_point, w.axis, ""),
-            ),
-        )
-        assert predict(graph, changed) == ()
+def test_signed_activations_are_the_same_and_unsigned_weights_no_concern() -> None:
+    graph, plan = _matmul(strong(8, 4).astype(np.float32))
+    x, w = plan.tensors
+    seen = Statistics(1, {"x": TensorStatistics(0.0, 255.0, tuple(range(256)))})
+    signed = TensorPlan("x", "int8", x.scale, (-128,), None, "")
+    assert predict(graph, Plan("s8s8", (signed, w)), seen) == predict(graph, plan, seen)
+    unsigned = TensorPlan("w", "uint8", w.scale, w.zero_point, w.axis, "")
+    assert predict(graph, Plan("u8u8", (x, unsigned))) == ()
 
 
 def test_what_is_said_about_it() -> None:
@@ -220,8 +216,8 @@ def test_what_is_said_about_it() -> None:
     safe = SaturationRisk("conv1", "Conv", 0.0, 0.9, 0, 0.0, 0.0)
     assert told([safe]) == ""
     assert told([safe, risky]) == (
-        "U8S8 can saturate without VNNI in 1 of 2 operators, most in conv3, where 0.021 of the sums of two products "
-        "are expected to and a channel is off by 0.08 of the output's range"
+        "8-bit products can saturate without VNNI in 1 of 2 operators, most in conv3, where 0.021 of the sums of two "
+        "products are expected to and a channel is off by 0.08 of the output's range"
     )
     found = hint([safe, risky])
     assert found["safe"] is False
@@ -229,7 +225,9 @@ def test_what_is_said_about_it() -> None:
     assert hint([safe]) == {"safe": True, "layers": {}}
 
 
-@pytest.mark.parametrize(("scheme", "safe"), [("onnxruntime-u8s8", False), ("onnxruntime-u8s7", True)])
+@pytest.mark.parametrize(
+    ("scheme", "safe"), [("onnxruntime-u8s8", False), ("onnxruntime-s8s8", False), ("onnxruntime-u8s7", True)]
+)
 def test_a_network_predicted_safe_is_exact_and_one_predicted_unsafe_is_not(scheme: str, safe: bool) -> None:
     model, plan, statistics, x = _network(scheme)
     risks = predict(model.graph, plan, statistics)

@@ -1,12 +1,14 @@
-"""Where sums of 8-bit products saturate: x86 without VNNI, unsigned activations, signed weights.
+"""Where sums of 8-bit products saturate: x86 without VNNI, signed weights.
 
 There ONNX Runtime multiplies with `vpmaddubsw`, which adds two neighbouring products u8 x s8 and keeps the sum in 16
 signed bits: anything above 32767 or below -32768 is cut off (Intel SDM, volume 2, PMADDUBSW). Which products are
 neighbours was found by experiment on AVX2 and is bit-exact there: the reduction is laid out one output channel after
 the other, kernel positions before input channels (h, w, c) also where the graph is channels-first, and cut into twos
 from the start; an odd end is paired with zero. Depthwise convolutions (one channel in and out per group) widen to 16
-bits first and never saturate. VNNI, ARM and the kernels for two types of equal sign add in 32 bits: nothing here
-concerns them. `tests/graph/test_saturation.py` holds the prediction against the kernels of the machine that runs it.
+bits first and never saturate. Signed activations are no way out: on x86 ONNX Runtime makes the quantisers of a graph
+unsigned (`QDQS8ToU8Transformer`), which adds 128 to every integer. VNNI, ARM and the kernels for unsigned weights add
+in 32 bits: nothing here concerns them. `tests/graph/test_saturation.py` holds the prediction against the kernels of the
+machine that runs it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from edgewright.core.target import Plan, Scheme, TensorPlan
 from edgewright.graph.affine import Grid, quantise
 from edgewright.graph.placement import after_fused
-from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.statistics import Statistics, TensorStatistics
 
 HINT = "saturation"
@@ -30,6 +32,8 @@ HINT = "saturation"
 
 LARGEST = 2**15 - 1
 LEVELS = 256
+SHIFTS = {"uint8": 0, "int8": 128}
+"""Type of activations -> what is added to their integers before they are multiplied."""
 ADDING = ("Conv", "MatMul", "Gemm", "MatMulInteger")
 """Operators with integer kernels that add products of constant weights."""
 
@@ -78,7 +82,7 @@ class _Product:
 
 
 def predict(graph: ir.Graph, plan: Plan, statistics: Statistics | None = None) -> tuple[SaturationRisk, ...]:
-    """Says what 16-bit sums would do to every operator that multiplies uint8 activations by int8 weights.
+    """Says what 16-bit sums would do to every operator that multiplies 8-bit activations by int8 weights.
 
     Args:
         graph: The float graph that `plan` was made for, or the same with the plan applied.
@@ -119,7 +123,7 @@ def with_hint(plan: Plan, scheme: Scheme, graph: ir.Graph, statistics: Statistic
         graph: The float graph.
         statistics: Of the same graph.
     """
-    if not scheme.name.startswith("onnxruntime") or (scheme.activation, scheme.weight) != ("uint8", "int8"):
+    if not scheme.name.startswith("onnxruntime") or scheme.weight != "int8" or scheme.activation not in SHIFTS:
         return plan
     return replace(plan, hints={**plan.hints, HINT: hint(predict(graph, plan, statistics))})
 
@@ -131,7 +135,7 @@ def told(risks: Iterable[SaturationRisk]) -> str:
     if not unsafe:
         return ""
     most = max(unsafe, key=lambda risk: (risk.loss or 0, risk.expected or 0, risk.possible))
-    text = f"U8S8 can saturate without VNNI in {len(unsafe)} of {len(found)} operators, most in {most.node}"
+    text = f"8-bit products can saturate without VNNI in {len(unsafe)} of {len(found)} operators, most in {most.node}"
     if most.expected is not None:
         text += f", where {most.expected:.2g} of the sums of two products are expected to"
     if most.loss is not None:
@@ -192,7 +196,7 @@ def _product(node: ir.Node, plans: Mapping[str, TensorPlan]) -> _Product | None:
     if data is None or value is None:
         return None
     read, stored = _read(data, plans), _stored(value, plans)
-    if read is None or stored is None or read.dtype != "uint8" or stored[0].dtype != np.int8:
+    if read is None or stored is None or read.dtype not in SHIFTS or stored[0].dtype != np.int8:
         return None
     ordered = terms(node, stored[0])
     if ordered is None:
@@ -256,7 +260,8 @@ def _levels(read: TensorPlan, seen: Mapping[str, TensorStatistics]) -> NDArray[A
     if found is None or not np.sum(found.counts):
         return None
     centres = (found.edges[1:] + found.edges[:-1]) / 2
-    integers = quantise(centres, read.scale[0], read.zero_point[0], Grid("uint8", 0, LEVELS - 1))
+    zero = read.zero_point[0] + SHIFTS[read.dtype]
+    integers = quantise(centres, read.scale[0], zero, Grid("uint8", 0, LEVELS - 1))
     counts = np.bincount(integers, weights=np.asarray(found.counts, np.float64), minlength=LEVELS)
     return np.asarray(counts / counts.sum())
 

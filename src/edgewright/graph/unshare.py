@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgewright.graph.qdq import DEQUANTIZE
+from edgewright.graph.quantisers import DEQUANTIZE
 
 DYNAMIC = ("MatMulInteger", "ConvInteger")
 
