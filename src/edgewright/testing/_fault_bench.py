@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from edgewright.core.codec import encode_json
+from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.recipe import StepSpec
-from edgewright.core.target import Plan, TensorPlan
+from edgewright.core.target import Artifact, Plan, TensorPlan
 from edgewright.testing._fault_data import CALIBRATION, TEST, TUNE, Samples
 from edgewright.testing._fault_models import Network
 
@@ -136,18 +136,21 @@ class Bench:
 
         return {n: (t.low, t.high) for n, t in read_statistics(self.statistics(self.cleaned)).tensors.items()}
 
-    def compile(self, model: Path | None = None, session: Mapping[str, str] | None = None) -> None:
-        """Makes the candidate an artifact in place, with its plan beside it."""
+    def compile(self, model: Path | None = None, forget: Sequence[str] = ()) -> None:
+        """Makes the candidate an artifact in place, with its plan beside it, and without some session options."""
         from edgewright.engine import registry
 
         source = model or self.folder / CANDIDATE
-        target = registry.make("targets", StepSpec("onnxruntime", {"session": dict(session or {})}))
+        target = registry.make("targets", StepSpec("onnxruntime"))
         out = self.folder / ".work" / "artifact"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         target.run({"model": source, "data": self.data(source)}, out, StepContext(self.folder / ".work"))
         if (source / "plan.json").is_file():
             shutil.copyfile(source / "plan.json", out / "plan.json")
+        described = decode_stored(Artifact, (out / "artifact.json").read_bytes())
+        session = {key: value for key, value in described.session.items() if key not in forget}
+        (out / "artifact.json").write_bytes(encode_json(replace(described, session=session)))
         kept = self.folder / CANDIDATE / "steps"
         if kept.is_dir():
             shutil.move(kept, out / "steps")

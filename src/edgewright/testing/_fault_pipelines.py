@@ -79,7 +79,7 @@ def _other_input(bench: Bench, cause: str) -> Truth:
     tables = _tables(bench)
     if cause == "channel order":
         changed = changed[:, ::-1].copy()
-        tables.insert(0, {"op": "channel-order", "order": "bgr"})
+        tables.insert(len(tables) - 1, {"op": "channel-order", "order": "bgr"})
     else:
         changed = changed / np.float32(255)
         tables.append({"op": "scale", "by": 255.0})

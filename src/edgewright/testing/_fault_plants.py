@@ -70,17 +70,30 @@ def _activations(plan: Plan, bench: Bench) -> list[str]:
 
 
 def dead_range(bench: Bench, rng: np.random.Generator) -> Truth:
-    """One tensor's range is far wider than anything it holds."""
+    """One tensor's range is far wider than anything it holds, and that of the tensors that share its integers."""
     bench.write()
     chosen: list[str] = []
     wider = float(rng.uniform(30, 60))
 
     def edit(plan: Plan) -> Plan:
-        chosen.append(_pick(rng, _activations(plan, bench)))
-        return with_tensor(plan, chosen[0], lambda t: replace(t, scale=(t.scale[0] * wider,)))
+        name = _pick(rng, _activations(plan, bench))
+        scale = _entry(plan, name).scale
+        chosen.extend(t for t in _activations(plan, bench) if _entry(plan, t).scale == scale)
+        for each in (*chosen, *_biases(bench, chosen)):  # a bias has the scale of its input times its weights'
+            plan = with_tensor(plan, each, lambda t: replace(t, scale=tuple(s * wider for s in t.scale)))
+        return plan
 
     bench.quantise(edit)
-    return Truth(PRECISION, "dead range", bench.layer_of(chosen[0]))
+    return Truth(PRECISION, "dead range", tuple(node for name in chosen for node in bench.layer_of(name)))
+
+
+def _biases(bench: Bench, inputs: list[str]) -> list[str]:
+    nodes = onnx.load(bench.cleaned / "model.onnx").graph.node
+    return [n.input[2] for n in nodes if n.op_type in ("Conv", "Gemm") and len(n.input) > 2 and n.input[0] in inputs]
+
+
+def _entry(plan: Plan, name: str) -> TensorPlan:
+    return next(t for t in plan.tensors if t.tensor == name)
 
 
 def joined_ranges(bench: Bench, rng: np.random.Generator) -> Truth:
@@ -295,7 +308,7 @@ def accumulator_saturation(bench: Bench, rng: np.random.Generator) -> Truth:
     _settle(bench)
     bench.write()
     bench.quantise(lambda plan: plan, scheme="onnxruntime-u8s8")
-    bench.compile()
+    bench.compile(forget=("session.x64quantprecision",))
     return Truth(RUNTIME, "accumulator saturation", bench.network.layers[layer])
 
 

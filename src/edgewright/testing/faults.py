@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.core.codec import decode_stored
 from edgewright.core.measurement import Device
-from edgewright.core.target import Artifact
 from edgewright.errors import StepFailed
 from edgewright.testing._fault_bench import CANDIDATE, DEPLOYED, PROJECT, REFERENCE, Bench, names_of
 from edgewright.testing._fault_data import TEST, Samples
@@ -146,14 +144,19 @@ def score(samples: Samples, model: Path, project: Path) -> float:
 
 
 def _run(model: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """Runs an artifact as its runtime would, a model as plain ONNX Runtime would."""
+    parts = np.array_split(values, 8)
+    if (model / "artifact.json").is_file():
+        from edgewright.runtimes import open_runner
+
+        with open_runner(model) as runner:
+            name, output = runner.inputs[0].name, runner.outputs[0].name
+            return np.concatenate([runner.run({name: part})[output] for part in parts])
     import onnxruntime
 
-    from edgewright.runtimes.onnxruntime import session_options
-
-    described = model / "artifact.json"
-    entries = decode_stored(Artifact, described.read_bytes()).session if described.is_file() else {}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
     file = model / "model.onnx" if model.is_dir() else model
-    options = session_options(onnxruntime, entries, 1)
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: part})[0] for part in np.array_split(values, 8)])
+    return np.concatenate([session.run(None, {name: part})[0] for part in parts])

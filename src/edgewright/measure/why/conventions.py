@@ -171,7 +171,10 @@ def variants(tables: Tables) -> list[tuple[str, str, Tables]]:
     elif layout is not None:
         first = 1 if tables and tables[0].get("op") == "decode" else 0
         turn = {"op": "channel-order", "order": "bgr"}
-        found.append(("channel order", "BGR", (*tables[:first], turn, *tables[first:])))
+        found.append(("channel order", "BGR", (*tables[:layout], turn, *tables[layout:])))
+        if layout > first:
+            title = "BGR before anything else"
+            found.append(("channel order", title, (*tables[:first], turn, *tables[first:])))
     cast = len(tables) - 1 if tables and tables[-1].get("op") == "cast" else len(tables)
     for factor in _FACTORS:
         scaled = (*tables[:cast], {"op": "scale", "by": factor})
@@ -210,7 +213,7 @@ def label_order(
             f"{moved} of {len(best)} outputs follow another class of the reference (correlation "
             f"{alike[straight, best].mean():.2f}, in order {np.diag(alike).mean():.2f})"
         )
-        return LabelOrder(text, tuple(order), 1.0)
+        return LabelOrder(text, tuple(order), float(alike[straight, best].mean()))
     if labels and deployed and tuple(labels) != tuple(deployed) and sorted(labels) == sorted(deployed):
         index = next(i for i, (a, b) in enumerate(zip(labels, deployed, strict=True)) if a != b)
         moved = sum(a != b for a, b in zip(labels, deployed, strict=True))

@@ -147,21 +147,21 @@ class LabelOrder:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Ranges of the calibration split against those of the samples compared.
+    """What the quantisers cut off of the samples compared and of the calibration split.
 
     Attributes:
-        tensors: How many were compared.
-        narrower: Share whose calibrated values stay within a fraction of what is met.
-        ratio: Median ratio of the two ranges.
+        tensors: How many quantised activations were compared.
+        clipped: Mean share of the values of the samples compared that lies outside the ranges.
+        clipped_there: The same on the calibration split.
+        ratio: Median ratio of the spans of the values, samples compared to calibration split.
         input_ratio: The same for the model's input.
-        clipped: Median share of values that the quantisers cut off.
     """
 
     tensors: int
-    narrower: float
+    clipped: float
+    clipped_there: float
     ratio: float
     input_ratio: float
-    clipped: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,9 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def differences(stage: str, before: ir.Model, after: ir.Model, feed: Feed) -> tuple[LayerDifference, ...]:
+def differences(
+    stage: str, before: ir.Model, after: ir.Model, feed: Feed, reference: Mapping[str, ir.Node]
+) -> tuple[LayerDifference, ...]:
     """Returns the layers of `after` that make something else of the same inputs, in graph order.
 
     Args:
@@ -33,6 +35,7 @@ def differences(stage: str, before: ir.Model, after: ir.Model, feed: Feed) -> tu
         before: In float.
         after: In float.
         feed: Prepared samples.
+        reference: Tensor -> node of the reference, for its name.
     """
     wanted = activations(before, feed)
     common = _common(after, wanted)
@@ -43,7 +46,8 @@ def differences(stage: str, before: ir.Model, after: ir.Model, feed: Feed) -> tu
         left = figures.ratio_db(wanted[name], local[name])
         if left < SHOWN_DB:
             attribute, weights = _compared(makers[name], theirs[name])
-            found.append(LayerDifference(stage, makers[name].name or "", name, left, attribute, weights))
+            node = reference.get(name, makers[name]).name or ""
+            found.append(LayerDifference(stage, node, name, left, attribute, weights))
     return tuple(found)
 
 

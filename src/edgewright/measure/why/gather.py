@@ -166,17 +166,18 @@ class _Gathering:
         """Compares the two models of every float stage that loses something."""
         found: list[Any] = []
         before = self.reference.model
+        makers = graphs.producers(before.graph)
         for stage, name in ((IMPORT, "import"), (CLEAN_UP, "clean-up")):
             step = self.candidate.steps.get(name)
             if step is not None:
                 after = infer_shapes(load(step))
                 if self._lossy(stage):
-                    found += floats.differences(stage, before, after, self.feed)
+                    found += floats.differences(stage, before, after, self.feed, makers)
                 before = after
         if self._lossy(CONVERSION):
             if not self.candidate.steps:
                 before = _merged(self.reference.model, self.cleaned)
-            found += floats.differences(CONVERSION, before, self.twin, self.feed)
+            found += floats.differences(CONVERSION, before, self.twin, self.feed, makers)
         return tuple(found)
 
     def _overflows(self) -> tuple[Overflow, ...]:
@@ -268,25 +269,32 @@ class _Gathering:
         if given is None:
             return None
         seen = {**given, **activations(self.reference.model, given)}
-        ratios, clipped = [], []
+        ratios, clipped, there = [], [], []
         for quantiser in graphs.quantisers(self.candidate.model.graph):
             values, other = self.values.get(quantiser.tensor), seen.get(quantiser.tensor)
             if values is not None and other is not None:
-                ratios.append(float(np.abs(values).max()) / max(float(np.abs(other).max()), 1e-12))
-                low, high = quantiser.range
-                clipped.append(float(((values < low) | (values > high)).mean()))
+                ratios.append(_span_ratio(values, other))
+                clipped.append(_outside(values, quantiser.range))
+                there.append(_outside(other, quantiser.range))
         if not ratios:
             return None
         name = next(iter(self.feed))
-        spread = [float(np.ptp(array[name])) for array in (self.feed, given)]
-        array = np.asarray(ratios)
         return Calibration(
             len(ratios),
-            float((array > self.thresholds.unlike).mean()),
-            float(np.median(array)),
-            spread[0] / max(spread[1], 1e-12),
-            float(np.median(clipped)),
+            float(np.mean(clipped)),
+            float(np.mean(there)),
+            float(np.median(ratios)),
+            _span_ratio(self.feed[name], given[name]),
         )
+
+
+def _span_ratio(values: Array, other: Array) -> float:
+    return float(np.ptp(values)) / max(float(np.ptp(other)), 1e-12)
+
+
+def _outside(values: Array, limits: tuple[float, float]) -> float:
+    slack = (limits[1] - limits[0]) / 255
+    return float(((values < limits[0] - slack) | (values > limits[1] + slack)).mean())
 
 
 def _merged(reference: ir.Model, cleaned: ir.Model) -> ir.Model:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE, fold_stored_weights
 
@@ -123,7 +124,7 @@ def without(model: ir.Model, tensor: str) -> ir.Model:
     for quantiser in list(quantisers(copy.graph)):
         if quantiser.tensor == tensor:
             bypass(quantiser)
-    ir.passes.common.RemoveUnusedNodesPass()(copy)
+    RemoveUnusedNodesPass()(copy)
     return copy
 
 
@@ -145,7 +146,7 @@ def with_weights(model: ir.Model, replaced: Mapping[str, Array]) -> ir.Model:
                 )
                 copy.graph.register_initializer(value)
                 node.replace_input_with(index, value)
-    ir.passes.common.RemoveUnusedNodesPass()(copy)
+    RemoveUnusedNodesPass()(copy)
     return copy
 
 
@@ -154,7 +155,7 @@ def float_twin(model: ir.Model) -> ir.Model:
     copy = model.clone()
     for quantiser in list(quantisers(copy.graph)):
         bypass(quantiser)
-    ir.passes.common.RemoveUnusedNodesPass()(copy)
+    RemoveUnusedNodesPass()(copy)
     fold_stored_weights(copy.graph)
     if is_half(copy.graph):
         _widen(copy)
@@ -171,13 +172,13 @@ def _widen(model: ir.Model) -> None:
     for value in graph.initializers.values():
         if value.dtype == ir.DataType.FLOAT16 and value.const_value is not None:
             value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
-            value.dtype = ir.DataType.FLOAT
+            value.type = ir.TensorType(ir.DataType.FLOAT)  # a clone shares its type with the original
     for node in graph:
         if node.op_type == "Cast" and node.attributes.get_int("to", 0) == int(ir.DataType.FLOAT16):
             node.attributes["to"] = ir.AttrInt64("to", int(ir.DataType.FLOAT))
         for value in node.outputs:
             if value.dtype == ir.DataType.FLOAT16:
-                value.dtype = ir.DataType.FLOAT
+                value.type = ir.TensorType(ir.DataType.FLOAT)
 
 
 def cut(model: ir.Model, *, integers: bool) -> tuple[ir.Model, dict[str, str]]:
@@ -200,7 +201,8 @@ def cut(model: ir.Model, *, integers: bool) -> tuple[ir.Model, dict[str, str]]:
         if source.producer() is None:
             continue
         entry = _entry(graph, quantiser, source)
-        again = ir.node(QUANTIZE, [entry, *quantiser.node.inputs[1:]], quantiser.node.attributes.values())
+        axis = {} if quantiser.axis is None else {"axis": quantiser.axis}
+        again = ir.node(QUANTIZE, [entry, *quantiser.node.inputs[1:]], axis)
         again.outputs[0].name = f"{quantiser.tensor}{CUT}/quantised"
         again.outputs[0].dtype, again.outputs[0].shape = quantiser.node.outputs[0].dtype, source.shape
         graph.insert_before(graph[0], again)
@@ -213,7 +215,7 @@ def cut(model: ir.Model, *, integers: bool) -> tuple[ir.Model, dict[str, str]]:
         result = quantiser.node.outputs[0] if integers else source
         made[result.name or ""] = quantiser.tensor
         graph.outputs.append(result)
-    ir.passes.common.RemoveUnusedNodesPass()(copy)
+    RemoveUnusedNodesPass()(copy)
     return copy, made
 
 

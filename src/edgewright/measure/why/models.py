@@ -47,6 +47,8 @@ class Opened:
 def open_model(path: Path, scratch: Path) -> Opened:
     """Opens an ONNX file, a model folder or an artifact folder.
 
+    Only an artifact says how it is opened: a model is run as plain ONNX Runtime would, without session options.
+
     Raises:
         EdgewrightError: It cannot be read, or its runtime cannot run it.
     """
@@ -55,6 +57,8 @@ def open_model(path: Path, scratch: Path) -> Opened:
     scratch.mkdir(parents=True, exist_ok=True)
     folder = _artifact(path, scratch)
     described = load_artifact(folder)
+    if folder != path:
+        described = bare(described)
     model = infer_shapes(load(folder / described.files[0]))
     name_nodes(model.graph)
     return Opened(path, model, described, _plan(path), _steps(path))
@@ -112,11 +116,15 @@ def run_really(model: ir.Model, artifact: Artifact, feed: Feed, scratch: Path) -
 
 
 def activations(model: ir.Model, feed: Feed, wanted: Sequence[str] | None = None) -> dict[str, Array]:
-    """Computes every float activation of `model`, inputs left out."""
+    """Computes every float activation of `model` that depends on its inputs, inputs left out."""
     copy = model.clone()
     present = {value.name for value in copy.graph.outputs}
+    moving = {id(value) for value in copy.graph.inputs}
     for node in copy.graph:
+        if not any(id(value) in moving for value in node.inputs):
+            continue
         for value in node.outputs:
+            moving.add(id(value))
             asked = wanted is None or value.name in wanted
             if value.dtype == ir.DataType.FLOAT and value.name not in present and asked:
                 copy.graph.outputs.append(value)

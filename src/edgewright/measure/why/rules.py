@@ -140,17 +140,17 @@ def fp16_overflow(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspec
 def calibration_data(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspect]:
     """Ranges found on samples that are smaller than those the model meets."""
     found = evidence.calibration
-    if found is None or found.narrower < 0.5 or found.ratio < thresholds.unlike:
+    if found is None or found.clipped < thresholds.clipped or found.clipped < thresholds.unlike * found.clipped_there:
         return
     text = (
-        f"on the samples compared {found.narrower:.0%} of {found.tensors} quantised tensors reach more than "
-        f"{thresholds.unlike:g} times what they do on the calibration split (median {found.ratio:.1f} times, the "
-        f"input {found.input_ratio:.1f} times); half of them cut off {found.clipped:.1%} of their values or more"
+        f"the ranges of {found.tensors} activations cut off {found.clipped:.1%} of the values of the samples compared, "
+        f"and {found.clipped_there:.1%} of those of the calibration split; the values span {found.ratio:.1f} times as "
+        f"much here (median), the input's {found.input_ratio:.1f} times"
     )
     project = evidence.paths.get("project", "")
     amended = fixes.amend(project, {}, copied={"data.calibration": "data.tune"})
     again = fixes.apply(evidence, fixes.quantised(evidence), project=fixes.fixed(project))
-    score = min(found.clipped / thresholds.clipped, 1.0)
+    score = min(found.clipped / (2 * thresholds.clipped), 1.0)
     yield Suspect(PRECISION, "calibration data", "", "", score, text, f"{amended} && {again}")
 
 

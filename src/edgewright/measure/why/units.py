@@ -20,6 +20,20 @@ Array = NDArray[Any]
 TRIED = 14
 """Roundings that are undone to see what it brings; the worst by themselves."""
 _JOINS = ("Concat",)
+_MOVING = (
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",
+    "Gather",
+    "Split",
+    "Expand",
+    "Tile",
+    "Identity",
+)
+"""Operators that move integers as well as floats: where they run says nothing."""
 _INT32 = 2**31 - 2**8
 
 
@@ -152,7 +166,7 @@ def _float_between(candidate: Opened) -> dict[str, str]:
     for node in candidate.model.graph:
         inputs = [v for v in node.inputs if v is not None and v.const_value is None]
         between = bool(inputs) and all(_is_back(v) for v in inputs) and any(_is_rounded(v) for v in node.outputs)
-        if between and node.op_type not in (QUANTIZE, DEQUANTIZE) and where.get(node.name or "") == "float32":
+        if between and node.op_type not in (QUANTIZE, DEQUANTIZE, *_MOVING) and where.get(node.name or "") == "float32":
             found[node.name or ""] = node.op_type
     return found
 
