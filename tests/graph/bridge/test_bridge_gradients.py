@@ -198,19 +198,7 @@ def floating(results: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return tuple(r for r in results if r.is_floating_point())
 
 
-FAST = {
-    "Add",
-    "AveragePool",
-    "BatchNormalization",
-    "Clip",
-    "Concat",
-    "Conv",
-    "Gemm",
-    "MatMul",
-    "Mul",
-    "Relu",
-    "Softmax",
-}
+FAST = {"Add", "BatchNormalization", "Clip", "Concat", "Gemm", "MatMul", "Mul", "Relu", "Reshape", "Softmax"}
 PARAMETERS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in sorted(CASES)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,9 +23,9 @@ def gather_elements(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
 
 
 def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
-    batch = data.shape[:batch_dims]
-    flat, places = data.reshape(-1, *data.shape[batch_dims:]), indices.reshape(batch.numel(), -1, indices.shape[-1])
-    row = torch.arange(batch.numel(), device=data.device).reshape(-1, 1).expand(places.shape[:2])
+    count = math.prod(data.shape[:batch_dims])
+    flat, places = data.reshape(-1, *data.shape[batch_dims:]), indices.reshape(count, -1, indices.shape[-1])
+    row = torch.arange(count, device=data.device).reshape(-1, 1).expand(places.shape[:2])
     picked = flat[(row, *places.long().unbind(-1))]
     return picked.reshape(indices.shape[:-1] + data.shape[batch_dims + indices.shape[-1] :])
 
@@ -47,7 +48,7 @@ def scatter_nd(data: Tensor, indices: Tensor, updates: Tensor, *, reduction: str
     row = torch.zeros_like(places[0])
     for place, size in zip(places, sizes, strict=True):
         row = row * size + place
-    flat = data.reshape(sizes.numel(), -1)
+    flat = data.reshape(math.prod(sizes), -1)
     index = row.reshape(-1, 1).expand(-1, flat.shape[1])
     values = updates.reshape(index.shape)
     return flat.scatter_reduce(0, index, values, _REDUCTIONS[reduction]).reshape(data.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def reshape(data: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
 def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
     """Two axes: those before `axis` and those from it on."""
     axis = axis + x.dim() if axis < 0 else axis
-    return x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 def transpose(x: Tensor, *, perm: Sequence[int] | None = None) -> Tensor:
