@@ -1,15 +1,13 @@
-"""What was seen in every tensor, and the exact union of shards."""
+"""What was seen in every tensor, and in two sets of values together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.errors import ConfigError
 from edgewright.graph.statistics.histogram import Counts, percentile, refit, span
 
 NO_COUNTS: Counts = np.zeros(0, np.int64)
@@ -129,29 +127,6 @@ class Statistics:
     bins: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[int, str] = field(default_factory=dict)
-
-
-def merge(shards: Sequence[Statistics]) -> Statistics:
-    """Returns what one pass over the samples of all shards gives: counts and extremes exactly, means to rounding.
-
-    Raises:
-        ConfigError: There are none, or they are of different models or numbers of bins.
-    """
-    from edgewright.graph.statistics.notes import noted
-
-    if not shards:
-        raise ConfigError("no statistics to merge", hint="name the results of `calibrate`, one per shard")
-    return noted(reduce(_merged, shards))
-
-
-def _merged(a: Statistics, b: Statistics) -> Statistics:
-    if a.bins != b.bins:
-        raise ConfigError(f"shards with {a.bins} and {b.bins} bins", hint="calibrate all shards with the same `bins`")
-    if a.tensors.keys() != b.tensors.keys():
-        name = min(a.tensors.keys() ^ b.tensors.keys())
-        raise ConfigError(f'shards of different models: only one has "{name}"', hint="calibrate the same model")
-    tensors = {name: join(seen, b.tensors[name], a.bins) for name, seen in a.tensors.items()}
-    return replace(a, samples=a.samples + b.samples, tensors=tensors, skipped={**a.skipped, **b.skipped})
 
 
 def join(a: TensorStatistics, b: TensorStatistics, bins: int) -> TensorStatistics:
