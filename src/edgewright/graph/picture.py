@@ -24,15 +24,22 @@ class _Box:
     detail: str
     tooltip: str
     share: float = 0.0
+    own: str = ""
 
 
-def svg(model: ir.Model, notes: Mapping[str, str] | None = None, shares: Mapping[str, float] | None = None) -> str:
+def svg(
+    model: ir.Model,
+    notes: Mapping[str, str] | None = None,
+    shares: Mapping[str, float] | None = None,
+    classes: Mapping[str, str] | None = None,
+) -> str:
     """Draws the main graph of `model`; constants are left out.
 
     Args:
         model: With inferred shapes.
         notes: Node name -> text for its tooltip, e.g. its measured time.
         shares: Node name -> share of the run time, 0 to 1, drawn as a bar.
+        classes: Node name -> class of its own that a style sheet colours, e.g. its precision.
 
     Returns:
         An `<svg>` element whose classes `kind-...` a style sheet colours.
@@ -42,7 +49,10 @@ def svg(model: ir.Model, notes: Mapping[str, str] | None = None, shares: Mapping
     """
     nodes = [node for node in model.graph if node.op_type != "Constant"]
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
-    boxes = [*(_terminal("input", v) for v in inputs), *(_box(n, notes or {}, shares or {}) for n in nodes)]
+    boxes = [
+        *(_terminal("input", v) for v in inputs),
+        *(_box(n, notes or {}, shares or {}, classes or {}) for n in nodes),
+    ]
     boxes += [_terminal("output", value) for value in model.graph.outputs]
     makers: dict[ir.Value, int] = {value: index for index, value in enumerate(inputs)}
     makers |= {value: len(inputs) + index for index, node in enumerate(nodes) for value in node.outputs}
@@ -80,7 +90,7 @@ def _node(centre: Point, box: _Box) -> str:
     left, top = centre[0] - WIDTH / 2, centre[1] - HEIGHT / 2
     bar = f'<rect class="bar" x="0" y="{HEIGHT - 4:.0f}" width="{WIDTH * min(box.share, 1):.1f}" height="4"/>'
     return (
-        f'<g class="node kind-{box.kind.replace(" ", "-")}" transform="translate({left:.0f} {top:.0f})">'
+        f'<g class="{_classes(box)}" transform="translate({left:.0f} {top:.0f})">'
         f"<title>{escape(box.tooltip)}</title>"
         f'<rect class="box" width="{WIDTH:.0f}" height="{HEIGHT:.0f}" rx="5"/>{bar if box.share else ""}'
         f'<text class="op" x="{WIDTH / 2:.0f}" y="14">{escape(_short(box.label))}</text>'
@@ -88,7 +98,12 @@ def _node(centre: Point, box: _Box) -> str:
     )
 
 
-def _box(node: ir.Node, notes: Mapping[str, str], shares: Mapping[str, float]) -> _Box:
+def _classes(box: _Box) -> str:
+    kind = f"node kind-{box.kind.replace(' ', '-')}"
+    return f"{kind} {escape(box.own)}" if box.own else kind
+
+
+def _box(node: ir.Node, notes: Mapping[str, str], shares: Mapping[str, float], classes: Mapping[str, str]) -> _Box:
     name = node.name or ""
     lines = [f"{node.op_type}  {name}"]
     lines += [f"in   {_described(value)}" for value in node.inputs if value is not None]
@@ -99,7 +114,7 @@ def _box(node: ir.Node, notes: Mapping[str, str], shares: Mapping[str, float]) -
     share = shares.get(name, 0.0)
     detail = _dims(node.outputs[0]) if node.outputs else ""
     detail = f"{detail} · {share:.1%}" if share >= 0.001 else detail
-    return _Box(kind_of(node.op_type), node.op_type, detail, "\n".join(lines), share)
+    return _Box(kind_of(node.op_type), node.op_type, detail, "\n".join(lines), share, classes.get(name, ""))
 
 
 def _terminal(kind: str, value: ir.Value) -> _Box:

@@ -16,6 +16,7 @@ from edgewright.errors import ToolchainMissing
 from edgewright.report import operators
 from edgewright.report.evidence import Evidence
 from edgewright.report.gallery import Gallery, gallery
+from edgewright.report.layer_pictures import Pictures, pictures
 from edgewright.report.operators import Comparison, PlacementGroup
 from edgewright.report.plots import pareto_plots
 from edgewright.report.rows import Row, row, rows
@@ -48,6 +49,7 @@ class TargetPage:
     rows: tuple[Row, ...]
     details: tuple[Detail, ...]
     gallery: Gallery | None
+    pictures: Pictures | None = None
 
 
 def report_html(study: Study, evidence: Evidence) -> str:
@@ -61,6 +63,7 @@ def report_html(study: Study, evidence: Evidence) -> str:
     """
     pages = tuple(_target_page(study, name, evidence, i) for i, name in enumerate(_targets(study)))
     plots = {f"{page.anchor}-{kind}": plot for page in pages for kind, plot in pareto_plots(study, page.name).items()}
+    plots |= {f"{p.anchor}-{kind}": figure for p in pages if p.pictures for kind, figure in p.pictures.figures.items()}
     plotly, script = _plotly_js(), _text("report.js")
     template = _environment().get_template("report.html.jinja")
     return template.render(
@@ -94,6 +97,7 @@ def _target_page(study: Study, target: str, evidence: Evidence, index: int) -> T
         rows=rows(study, target),
         details=details,
         gallery=None if winner is None else gallery(study, winner, evidence),
+        pictures=None if winner is None else pictures(study, winner, evidence),
     )
 
 
