@@ -14,8 +14,8 @@ from edgewright.errors import ConfigError
 from edgewright.graph.affine import Grid, dequantise, quantise, weight_grid
 from edgewright.graph.names import name_nodes
 from edgewright.graph.placement import WEIGHTED
+from edgewright.graph.quantisers import DEQUANTISED, DEQUANTIZE, QUANTIZE, Quantiser, all_quantisers, behind, one_sided
 
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _DTYPES = {
     "int8": ir.DataType.INT8,
     "uint8": ir.DataType.UINT8,
@@ -54,12 +54,44 @@ def apply(graph: ir.Graph, plan: Plan) -> None:
 
 
 def read_plan(graph: ir.Graph) -> Plan:
-    """Returns the plan that the quantisers of `graph` spell out, e.g. after training with them elsewhere."""
+    """Returns the plan that the quantisers of `graph` spell out, whoever put them there.
+
+    Read are activations, constants stored as integers, constants still stored as floats behind a pair of quantisers,
+    and activations that the model returns as integers; types of 8, 16 and 32 bits, per tensor and per channel.
+    Quantisers whose scale is computed while the model runs are left out, and so are blocks.
+    """
     tensors: dict[str, TensorPlan] = {}
+    for found in all_quantisers(graph):
+        if found.scale is not None and not found.node.attributes.get_int("block_size", 0):
+            tensors.setdefault(found.tensor, _spelled(found))
     for node in graph:
-        if node.op_type in (QUANTIZE, DEQUANTIZE) and (found := _read(node)) is not None:
-            tensors.setdefault(found.tensor, found)
-    return Plan("as given", tuple(tensors.values()))
+        if node.op_type == QUANTIZE and not any(use.node.op_type == DEQUANTIZE for use in node.outputs[0].uses()):
+            alone = one_sided(node)
+            if alone is not None and alone.scale is not None:
+                tensors.setdefault(alone.source.name or "", _spelled(alone))
+    order = {name: index for index, name in enumerate(_values(graph))}
+    ordered = sorted(tensors.values(), key=lambda t: order.get(t.tensor, len(order)))
+    return Plan("as given", tuple(ordered), _floats(graph))
+
+
+def _spelled(found: Quantiser) -> TensorPlan:
+    assert found.scale is not None
+    scales = tuple(float(s) for s in found.scale.reshape(-1))
+    zeros = np.broadcast_to(found.zero_point.reshape(-1), (len(scales),))
+    name = (found.source.name or "") if found.node.op_type == QUANTIZE else found.tensor
+    return TensorPlan(name, found.dtype, scales, tuple(int(z) for z in zeros), found.axis, "given with the model")
+
+
+def _floats(graph: ir.Graph) -> dict[str, str]:
+    """Returns every operator with weights that reads floats, and why that is so."""
+    found: dict[str, str] = {}
+    for node in graph:
+        if node.op_type in WEIGHTED and len(node.inputs) > 1:
+            data, weights = (behind(v) is not None for v in node.inputs[:2])
+            if not (data and weights):
+                what = "neither its input nor its weights are" if data == weights else "only one of its operands is"
+                found[node.name or ""] = f"{what} quantised"
+    return found
 
 
 def prepare(model: ir.Model) -> None:
@@ -78,7 +110,7 @@ def _untie_biases(graph: ir.Graph) -> None:
         uses = [use for use in value.uses() if use.idx == 2 and use.node.op_type in WEIGHTED]
         for use in uses[1:] if len(uses) == len(value.uses()) else uses:
             assert value.const_value is not None
-            own = _initializer(graph, f"{value.name}/{use.node.name}", value.const_value.numpy())
+            own = add_constant(graph, f"{value.name}/{use.node.name}", value.const_value.numpy())
             use.node.replace_input_with(2, own)
 
 
@@ -118,8 +150,8 @@ def _expand(graph: ir.Graph, node: ir.Node) -> None:
     old = node.outputs[0]
     real = dequantise(integers, scale, zero, axis)
     name = old.name or f"{node.name}/float"
-    old.name = f"{name}/dequantised"
-    new = _initializer(graph, name, real)
+    old.name = f"{name}{DEQUANTISED}"
+    new = add_constant(graph, name, real)
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     for value in stored:
@@ -131,7 +163,7 @@ def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
     assert value.const_value is not None
     grid = Grid("int32", -(2**31), 2**31 - 1) if tensor.dtype == "int32" else _grid(tensor)
     integers = quantise(value.const_value.numpy(), tensor.scale, tensor.zero_point, grid, tensor.axis)
-    stored = _initializer(graph, f"{tensor.tensor}/quantised", integers)
+    stored = add_constant(graph, f"{tensor.tensor}/quantised", integers)
     node = _dequantize(graph, stored, tensor)
     first = min((use.node for use in value.uses()), key=graph.index)
     users = list(value.uses())
@@ -179,7 +211,7 @@ def _dequantize(
     scale, zero = known or _parameters(graph, tensor)
     inputs = [integers, scale] if tensor.dtype == "int32" else [integers, scale, zero]
     node = ir.node(DEQUANTIZE, inputs, _axis(tensor), name=f"{tensor.tensor}/{DEQUANTIZE}")
-    node.outputs[0].name = f"{tensor.tensor}/dequantised"
+    node.outputs[0].name = f"{tensor.tensor}{DEQUANTISED}"
     node.outputs[0].dtype, node.outputs[0].shape = ir.DataType.FLOAT, integers.shape
     return node
 
@@ -192,13 +224,14 @@ def _parameters(graph: ir.Graph, tensor: TensorPlan) -> tuple[ir.Value, ir.Value
     shape = () if tensor.axis is None else (len(tensor.scale),)
     scale = np.asarray(tensor.scale, np.float32).reshape(shape)
     zero = np.asarray(tensor.zero_point, tensor.dtype).reshape(shape)
-    scales = _initializer(graph, f"{tensor.tensor}/scale", scale)
+    scales = add_constant(graph, f"{tensor.tensor}/scale", scale)
     if tensor.dtype == "int32":
         return scales, scales
-    return scales, _initializer(graph, f"{tensor.tensor}/zero_point", zero)
+    return scales, add_constant(graph, f"{tensor.tensor}/zero_point", zero)
 
 
-def _initializer(graph: ir.Graph, name: str, numbers: NDArray[Any]) -> ir.Value:
+def add_constant(graph: ir.Graph, name: str, numbers: NDArray[Any]) -> ir.Value:
+    """Adds an initialiser and returns it."""
     tensor = ir.tensor(np.ascontiguousarray(numbers).reshape(numbers.shape), name=name)
     value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype))
     graph.register_initializer(value)
@@ -222,23 +255,3 @@ def _constant(value: ir.Value) -> bool:
 
 def _numbers(value: ir.Value | None) -> NDArray[Any] | None:
     return None if value is None or value.const_value is None else value.const_value.numpy()
-
-
-def _read(node: ir.Node) -> TensorPlan | None:
-    """Returns what one quantiser says: Q for activations, DQ for constants."""
-    source = node.inputs[0]
-    if source is None or (node.op_type == DEQUANTIZE and not _constant(source)):
-        return None
-    scale = _numbers(node.inputs[1])
-    zero_value = node.inputs[2] if len(node.inputs) > 2 else None
-    if scale is None:
-        return None
-    zero = _numbers(zero_value)
-    integers = source if node.op_type == DEQUANTIZE else node.outputs[0]
-    dtype = integers.dtype or (zero_value.dtype if zero_value is not None else None)
-    zeros = np.zeros(scale.shape, np.int64) if zero is None else zero
-    axis = (node.attributes.get_int("axis", 1) or 0) if scale.ndim and scale.size > 1 else None
-    name = (source.name if node.op_type == QUANTIZE else node.outputs[0].name) or ""
-    kind = "uint8" if dtype is None else str(dtype.numpy().name)
-    scales = tuple(float(s) for s in scale.reshape(-1))
-    return TensorPlan(name, kind, scales, tuple(int(z) for z in zeros.reshape(-1)), axis, "given with the model")

@@ -11,6 +11,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+DEQUANTISED = "/dequantised"
+"""Suffix of what a DequantizeLinear of ours writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,11 @@ class Quantiser:
 
     @property
     def tensor(self) -> str:
-        """Name of the float tensor: the source's, or the dequantised one where integers are stored."""
-        return (self.source.name if self.pair is not None else self.node.outputs[0].name) or ""
+        """Name of the float tensor, as a plan calls it."""
+        result = self.node.outputs[0]
+        if self.pair is None or result.is_graph_output():
+            return (result.name or "").removesuffix(DEQUANTISED)
+        return self.source.name or ""
 
     def integers(self) -> NDArray[Any] | None:
         """Returns the stored integers; None for activations and for constants that are stored as floats."""
@@ -76,6 +81,17 @@ def behind(value: ir.Value | None) -> Quantiser | None:
     zeros = np.zeros(() if scale is None else scale.shape, np.int64) if zero is None else zero.astype(np.int64)
     axis = axis_of(node, integers) if size > 1 else None
     return Quantiser(node, pair, source, dtype_of(pair or node), scale, zeros, axis, is_constant(source))
+
+
+def one_sided(node: ir.Node) -> Quantiser | None:
+    """Returns what a QuantizeLinear says whose integers nobody turns back."""
+    source = node.inputs[0]
+    if source is None:
+        return None
+    scale, zero = numbers(node.inputs[1]), numbers(node.inputs[2]) if len(node.inputs) > 2 else None
+    zeros = np.zeros((), np.int64) if zero is None else zero.astype(np.int64)
+    axis = axis_of(node, source) if scale is not None and scale.size > 1 else None
+    return Quantiser(node, node, source, dtype_of(node), scale, zeros, axis, is_constant(source))
 
 
 def all_quantisers(graph: ir.Graph) -> Iterator[Quantiser]:
