@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -256,3 +258,11 @@ def test_without_pytorch_the_install_line_is_given(model: ir.Model, monkeypatch:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ToolchainMissing, match=r"edgewright\[torch\]"):
         bridge.to_torch(model)
+
+
+def test_the_page_lists_what_is_claimed() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "bridge.md").read_text()
+    table = page.partition("## Operators converted")[2]
+    listed = re.findall(r"`(\w+)`", table)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == bridge.claims()
