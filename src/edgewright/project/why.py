@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgewright.project.config import Project, load_project
 
 Tables = tuple[Mapping[str, Any], ...]
 SAMPLES = 64
+FOREIGN_SAMPLES = 8
 
 
 def why(reference: str, candidate: str, project: str, deployed: str = "", *, samples: int = SAMPLES) -> Diagnosis:
@@ -49,10 +51,13 @@ def why(reference: str, candidate: str, project: str, deployed: str = "", *, sam
         calibration = _samples(home, "calibration", samples, inputs)
         tables = tuple(home.file.preprocess)
         prepare = _preparing(home, tune, inputs)
+        paths = {"reference": reference, "candidate": candidate, "project": project, "deployed": deployed}
+        if Path(candidate).suffix.lower() == ".tflite":
+            return _foreign(source, Path(candidate), prepare(tables), paths, Path(folder))
         question = Question(
             source,
             Path(candidate),
-            {"reference": reference, "candidate": candidate, "project": project, "deployed": deployed},
+            paths,
             prepare,
             tables,
             tuple(away.file.preprocess) if away is not None else None,
@@ -62,6 +67,18 @@ def why(reference: str, candidate: str, project: str, deployed: str = "", *, sam
             _safe_8_bits(),
         )
         return diagnose(gather(question, Path(folder)))
+
+
+def _foreign(
+    reference: Path, candidate: Path, feed: Mapping[str, Any] | None, paths: Mapping[str, str], folder: Path
+) -> Diagnosis:
+    """Explains a candidate of another format by its inner tensors; a few samples are enough for that."""
+    from edgewright.measure.why.diagnose import diagnose
+    from edgewright.measure.why.foreign import gather_foreign
+
+    few = {name: array[:FOREIGN_SAMPLES] for name, array in (feed or {}).items()}
+    evidence, parity = gather_foreign(reference, candidate, few, paths, _safe_8_bits(), folder)
+    return replace(diagnose(evidence), parity=parity)
 
 
 def _as_onnx(path: Path, folder: Path) -> Path:

@@ -73,7 +73,7 @@ def dead_range(bench: Bench, rng: np.random.Generator) -> Truth:
     """One tensor's range is far wider than anything it holds, and that of the tensors that share its integers."""
     bench.write()
     chosen: list[str] = []
-    wider = float(rng.uniform(30, 60))
+    wider = float(rng.uniform(100, 250))
 
     def edit(plan: Plan) -> Plan:
         name = _pick(rng, _activations(plan, bench))

@@ -27,7 +27,7 @@ class Unit:
         clipped: Share of values outside the range.
         channels: Largest magnitude per channel.
         per_channel: One scale per channel.
-        sharing: Tensor -> largest magnitude, of the tensors joined under the same scale.
+        sharing: Tensor -> smallest and largest value, of the tensors joined under the same scale.
         join: Node that joins them.
         batch_norm: The candidate's batch norm that reads it; empty where there is none.
         float_node: Node that computes in float although it stands between quantisers; empty where there is none.
@@ -50,7 +50,7 @@ class Unit:
     clipped: float = 0.0
     channels: tuple[float, ...] = ()
     per_channel: bool = False
-    sharing: Mapping[str, float] = field(default_factory=dict)
+    sharing: Mapping[str, Range] = field(default_factory=dict)
     join: str = ""
     batch_norm: str = ""
     float_node: str = ""

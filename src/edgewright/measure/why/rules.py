@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 
 from edgewright.core.parity import PRECISION, RUNTIME, Suspect
 from edgewright.measure.why import fixes
-from edgewright.measure.why.evidence import ACTIVATION, BIAS, WEIGHTS, Evidence, Unit
+from edgewright.measure.why.evidence import ACTIVATION, BIAS, WEIGHTS, Evidence, Range, Unit
 from edgewright.measure.why.thresholds import Thresholds
 
 Rule = Callable[[Evidence, Thresholds], Iterator[Suspect]]
@@ -40,19 +40,42 @@ def dead_range(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspect]:
 
 
 def joined_ranges(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspect]:
-    """Tensors of different size joined under one scale."""
+    """Tensors of different size joined under one scale: the small one vanishes, or the large one is cut off."""
     for unit in _activations(evidence):
-        sizes = sorted(unit.sharing.items(), key=lambda item: item[1])
-        if len(sizes) < 2 or sizes[-1][1] < thresholds.joined * max(sizes[0][1], 1e-12):
+        members = {n: r for n, r in unit.sharing.items() if n != unit.tensor}
+        if not unit.join or len(members) < 2:
             continue
-        (small, low), (large, high) = sizes[0], max(((n, s) for n, s in sizes if n != unit.tensor), key=lambda i: i[1])
-        step = (unit.range[1] - unit.range[0]) / 255
-        text = (
-            f"{unit.join} joins {small} (up to {low:.4g}) with {large} (up to {high:.4g}) under one scale: a step is "
-            f"{step:.4g}, so {small} keeps {max(low / step, 0):.1f} steps of 255{_said(unit)}"
-        )
-        passes = fixes.quantised(evidence, keep_float=(unit.join,))
-        yield _of(unit, "joined ranges", _weight(unit, thresholds), text, fixes.apply(evidence, passes), unit.node)
+        text = _vanishing(unit, members, thresholds) or _cut_off(unit, members)
+        if text:
+            passes = fixes.quantised(evidence, keep_float=(unit.join,))
+            fix = fixes.apply(evidence, passes)
+            yield _of(unit, "joined ranges", _weight(unit, thresholds), f"{text}{_said(unit)}", fix, unit.node)
+
+
+def _vanishing(unit: Unit, members: Mapping[str, Range], thresholds: Thresholds) -> str:
+    small, large = (f(members, key=lambda n: _largest(*members[n])) for f in (min, max))
+    low, high = _largest(*members[small]), _largest(*members[large])
+    if high < thresholds.joined * low:
+        return ""
+    step = (unit.range[1] - unit.range[0]) / 255
+    return (
+        f"{unit.join} joins {small} (up to {low:.4g}) with {large} (up to {high:.4g}) under one scale: a step is "
+        f"{step:.4g}, so {small} keeps {low / step:.1f} steps of 255"
+    )
+
+
+def _cut_off(unit: Unit, members: Mapping[str, Range]) -> str:
+    low, high = unit.range
+    slack = (high - low) / 16
+    outside = {n: r for n, r in members.items() if r[0] < low - slack or r[1] > high + slack}
+    inside = [n for n in members if n not in outside]
+    if not outside or not inside:
+        return ""
+    name, (bottom, top) = max(outside.items(), key=lambda item: item[1][1] - item[1][0])
+    return (
+        f"{unit.join} joins {name} ({bottom:.4g} to {top:.4g}) with {', '.join(inside)} under one scale that expresses "
+        f"{low:.4g} to {high:.4g} only: {unit.clipped:.1%} of the joined values are cut off, all of them of {name}"
+    )
 
 
 def unfolded_batch_norm(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspect]:

@@ -84,7 +84,8 @@ def _activations(scene: Scene) -> Iterator[_Draft]:
         group = tuple(joined[1]) if joined else (name,)
         unit = _activation(scene, quantiser, values, floats)
         if joined:
-            shares = {n: float(np.abs(scene.values[n]).max()) for n in joined[1] if n in scene.values}
+            members = {n: scene.values[n] for n in joined[1] if n in scene.values}
+            shares = {n: (float(v.min()), float(v.max())) for n, v in members.items()}
             worst = min(_alone(every[n], scene.values[n], "Concat") for n in shares)
             unit = replace(unit, join=joined[0], sharing=shares, alone_db=worst)
         yield _Draft(unit, lambda group=group: _without_all(scene.candidate.model, group))  # type: ignore[misc]
