@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import amend, apply, bundle, cache, compare, model, optimize, run, targets, why
+    from edgewright.cli import amend, apply, bundle, cache, compare, model, optimize, plan, run, targets, why
 
     app.command("optimize")(optimize.optimize)
     app.command("apply")(apply.apply)
@@ -38,6 +38,7 @@ def _register() -> None:
     app.command("verify")(bundle.verify)
     app.command("run")(run.run)
     app.command("targets")(targets.targets)
+    app.add_typer(plan.app, name="plan", help="How a model is quantised: show, compare, plan anew.")
     app.add_typer(cache.app, name="cache", help="The folder of kept results.")
 
 
