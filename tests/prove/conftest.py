@@ -40,11 +40,11 @@ class Machine:
     packages: tuple[str, ...] = ()
     work: Path = field(default_factory=Path)
 
-    def run(self, *arguments: str, niceness: int = 15) -> str:
+    def run(self, *arguments: str) -> str:
         """Runs Python with `arguments` and returns what it printed."""
         path = os.pathsep.join([str(SOURCE), *self.packages])
         env = {**os.environ, "PYTHONPATH": path, "EDGEWRIGHT_CACHE": str(self.work / f"cache-{self.name}")}
-        command = ["nice", "-n", str(niceness), *self.python, "-s", *arguments]
+        command = [*self.python, "-s", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=LIMIT_S, check=False)
         assert done.returncode == 0, f"{self.name}: {done.stderr[-3000:]}"
         return done.stdout

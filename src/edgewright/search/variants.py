@@ -1,8 +1,9 @@
 """One artifact for every machine, or one per kind of machine. A pure decision on what was measured.
 
-Products with signed 8-bit weights are added in 16 bits on x86 without VNNI and can saturate there. A winner that cannot is right everywhere, and so is one whose session option asks for exact kernels;
-but those cost time on such processors, where 7-bit weights are as fast as saturating ones. So where the study has
-both, machines with VNNI run the winner and all others the exact one that is fast without it.
+Products with signed 8-bit weights are added in 16 bits on x86 without VNNI and can saturate there. A winner that cannot
+is right everywhere, and so is one whose session option asks for exact kernels; but those cost time on such processors,
+where 7-bit weights are as fast as saturating ones. So where the study has both, machines with VNNI run the winner and
+all others the exact one that is fast without it.
 """
 
 from __future__ import annotations
