@@ -14,10 +14,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgewright.core.target import TensorPlan
 from edgewright.graph.affine import dequantise
 from edgewright.graph.placement import WEIGHTED
 from edgewright.graph.quantisers import Quantiser, behind, numbers
-from edgewright.graph.weights import MAX_BIAS
+from edgewright.graph.weights import MAX_BIAS, tensor_plan
 
 CHANNEL_AXIS: Mapping[str, int] = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
 """Where the output channels of an operator are."""
@@ -138,6 +139,16 @@ def add_shift(graph: ir.Graph, layer: BiasedLayer, shift: NDArray[np.float64]) -
     moved = np.clip(integers.astype(np.float64) + steps, -MAX_BIAS, MAX_BIAS)
     _store(graph, quantiser, moved.astype(np.int32))
     return np.asarray((moved - integers) * scale)
+
+
+def made_bias(layer: BiasedLayer) -> TensorPlan | None:
+    """Returns the plan of the integer bias that `add_shift` made for a layer without one; None for all others."""
+    name = f"{layer.node.name}/bias"
+    quantiser = behind(layer.node.inputs[2]) if len(layer.node.inputs) > 2 else None
+    if quantiser is None or quantiser.scale is None or quantiser.node.name != f"{name}/DequantizeLinear":
+        return None
+    reason = "made by bias correction, input scale x weight scale"
+    return tensor_plan(name, "int32", quantiser.scale, quantiser.zero_point, quantiser.axis, reason)
 
 
 def _plain(node: ir.Node) -> bool:

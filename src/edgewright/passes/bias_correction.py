@@ -159,22 +159,18 @@ def _input_of(layer: BiasedLayer) -> str:
 
 
 def _write_plan(source: Path, out: Path, model: onnx_ir.Model, layers: tuple[BiasedLayer, ...]) -> None:
-    """Carries the plan; layers that got a bias of integers are added to it."""
-    from edgewright.graph import qdq
+    """Carries the plan, or reads one from the model; integer biases that layers got anew are added to it."""
+    from edgewright.graph import bias, qdq
     from edgewright.graph.load import PLAN_FILE
 
     path = source / PLAN_FILE
-    given = qdq.read_plan(model.graph)
     try:
-        plan = decode_stored(Plan, path.read_bytes()) if path.is_file() else given
+        plan = decode_stored(Plan, path.read_bytes()) if path.is_file() else qdq.read_plan(model.graph)
     except ValueError as error:
         raise Corrupt(f"{path}: {error}", hint="remove it and run again") from error
-    names = {f"{layer.node.name}/bias/dequantised" for layer in layers}
-    added = tuple(
-        replace(tensor, tensor=tensor.tensor.removesuffix("/dequantised"), reason="made by bias correction")
-        for tensor in given.tensors
-        if tensor.tensor in names
-    )
+    known = {tensor.tensor for tensor in plan.tensors}
+    made = (bias.made_bias(layer) for layer in layers)
+    added = tuple(tensor for tensor in made if tensor is not None and tensor.tensor not in known)
     (out / PLAN_FILE).write_bytes(encode_json(replace(plan, tensors=(*plan.tensors, *added))))
 
 
