@@ -52,15 +52,15 @@ class Replanned:
     """What `apply_plan` wrote.
 
     Attributes:
-        model: The ONNX file.
-        plan: The plan beside it.
+        model: Path of the ONNX file.
+        plan: Path of the plan beside it.
         scheme: Name of the scheme it obeys.
         quantised: How many tensors are quantised.
         kept_float: Operator -> why it stays float.
     """
 
-    model: Path
-    plan: Path
+    model: str
+    plan: str
     scheme: str
     quantised: int
     kept_float: Mapping[str, str]
@@ -184,4 +184,4 @@ def apply_plan(path: Path, scheme: str, out: Path, plan: Path | None = None) -> 
     model, made = replan(load(path), known, wanted)
     file = save(model, out)
     (out / PLAN_FILE).write_bytes(encode_json(made))
-    return Replanned(file, out / PLAN_FILE, scheme, len(made.tensors), made.kept_float)
+    return Replanned(str(file), str(out / PLAN_FILE), scheme, len(made.tensors), made.kept_float)
