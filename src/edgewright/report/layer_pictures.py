@@ -15,7 +15,7 @@ from edgewright.core.sensitivity import SENSITIVITY_FILE, GroupSensitivity, Sens
 from edgewright.errors import EdgewrightError
 from edgewright.report.evidence import Evidence
 from edgewright.report.operators import baseline_of
-from edgewright.report.parity_text import decibels, share, worst
+from edgewright.report.parity_text import decibels, with_unit, worst
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -141,7 +141,7 @@ def sensitivity_figure(sensitivity: Sensitivity, saved: Mapping[str, float]) -> 
     across = "time saved by integers (µs)" if timed else "share of the multiply-accumulates behind it (%)"
     axes = {
         "xaxis": {"title": {"text": across}},
-        "yaxis": {"title": {"text": "output left when this group alone is quantised (dB)"}},
+        "yaxis": {"title": {"text": "output, only this group quantised (dB)"}},
     }
     return {"data": [trace], "layout": {**axes, "shapes": [], "annotations": []}}
 
@@ -179,9 +179,9 @@ def worst_histograms(parity: Parity, count: int = SHOWN) -> tuple[Histograms, ..
 
 def _histograms(layer: LayerParity) -> Histograms:
     used, weights = layer.range, layer.weights
-    text = f"{layer.op}, {decibels(layer.sqnr_db)} dB so far, {decibels(layer.local_sqnr_db)} alone"
+    text = f"{layer.op}, {with_unit(layer.sqnr_db)} so far, {with_unit(layer.local_sqnr_db)} alone"
     if used is not None:
-        text += f"; {used.dtype}, {share(used.saturated)} outside, {used.unused:.0%} unused"
+        text += f"; {used.dtype}, {used.saturated:.1%} outside, {used.unused:.0%} unused"
     drawn = "" if weights is None or weights.values is None else drawing(weights.values, (weights.low, weights.high))
     assert layer.values is not None
     return Histograms(layer.tensor, text, drawing(layer.values, None if used is None else (used.low, used.high)), drawn)
