@@ -94,6 +94,10 @@ class Made:
     artifact: Path
     golden: Path
 
+    @property
+    def described(self) -> Artifact:
+        return decode_stored(Artifact, (self.artifact / "artifact.json").read_bytes())
+
 
 def make(network: Network, scheme: str, session: Mapping[str, str] | None = None) -> Made:
     """Quantises `network` by `scheme` and compiles it, by the same steps as `edgewright optimize`."""
@@ -142,11 +146,11 @@ def _decide(network: Network, artifact: Path, folder: Path) -> None:
 def packed(network: Network, winner: Made, *others: Made, alone: bool = False) -> Path:
     """Packs what the search would: variants where the winner could saturate, unless it is to stand `alone`."""
     every = {made.candidate.id: made for made in (winner, *others)}
-    artifact = decode_stored(Artifact, (winner.artifact / "artifact.json").read_bytes())
+    artifact = winner.described
     choices = variants(
         winner.candidate,
         [made.candidate for made in every.values()],
-        safe=lambda c: not saturates(every[c.id].plan.hints),
+        safe=lambda c: not saturates(every[c.id].described),
         signed=lambda c: c.id.endswith("s8s8"),
     )
     device = local_device()

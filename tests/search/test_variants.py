@@ -9,6 +9,7 @@ import pytest
 from edgewright.core.digest import digest_bytes
 from edgewright.core.measurement import Conditions, Device, Measurement, Quality, Ratio, Summary, Timing
 from edgewright.core.recipe import BROKE, MET, Candidate, Recipe
+from edgewright.core.target import Artifact
 from edgewright.core.variant import Choice
 from edgewright.search.variants import PRECISE, saturates, variants
 
@@ -70,7 +71,8 @@ def test_arm_takes_signed_integers_where_there_are_any() -> None:
     assert kinds(alone) == [("arm", "s8s8", False), ("default", "u8s8", True)]
 
 
-def test_what_a_plan_says() -> None:
-    assert saturates({"saturation": {"safe": False, "layers": {"a": {}}}})
-    assert not saturates({"saturation": {"safe": True, "layers": {}}})
-    assert not saturates({})
+def test_what_an_artifact_says() -> None:
+    plain = Artifact("t", "onnxruntime", "1", ">=1", ("model.onnx",), (), (), "int8")
+    assert not saturates(plain)
+    assert saturates(replace(plain, session={PRECISE: "1"}))
+    assert saturates(replace(plain, session={PRECISE: "0"})), "asked for by the user, against what is safe"

@@ -8,9 +8,10 @@ all others the exact one that is fast without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from edgewright.core.recipe import MET, Candidate
+from edgewright.core.target import Artifact
 from edgewright.core.variant import VNNI, Choice, Condition
 
 PRECISE = "session.x64quantprecision"
@@ -29,7 +30,7 @@ def variants(
         winner: Of one target.
         tried: Every candidate of the same target.
         safe: Says whether a candidate's artifact computes the same integers fast on every processor: no sum of two
-            products can saturate (`saturates` is False for its plan).
+            products can saturate (not `saturates`).
         signed: Says whether both activations and weights of a candidate are signed: what ARM runs fastest, and x86
             slowest.
 
@@ -54,10 +55,13 @@ def variants(
     return (*choices, Choice("default", winner.id, session=exact, why="8-bit weights, by exact kernels without VNNI"))
 
 
-def saturates(plan_hints: Mapping[str, object]) -> bool:
-    """Reads off a plan's hints whether 16-bit sums of its products could saturate; False where nothing is said."""
-    said = plan_hints.get("saturation")
-    return isinstance(said, Mapping) and said.get("safe") is False
+def saturates(artifact: Artifact) -> bool:
+    """Says whether products of an artifact could saturate where its session option did not ask for exact kernels.
+
+    The target `onnxruntime` sets the option wherever something could, also for dynamic INT8 and models quantised
+    elsewhere.
+    """
+    return PRECISE in artifact.session
 
 
 def _comparable(candidate: Candidate, winner: Candidate) -> bool:
