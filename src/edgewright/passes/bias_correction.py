@@ -42,7 +42,7 @@ class BiasCorrection:
     Attributes:
         method: `fast` or `full`.
         split: Samples to take means over.
-        limit: Use at most so many of them.
+        limit: Use at most so many of them; with 64 `full` was worse than no correction on a ResNet-20, with 200 better.
     """
 
     name: ClassVar[str] = "bias-correction"
@@ -53,7 +53,7 @@ class BiasCorrection:
 
     method: str = "full"
     split: str = "calibration"
-    limit: int | None = 64
+    limit: int | None = 200
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from edgewright.graph import bias, qdq
