@@ -167,7 +167,7 @@ class Bench:
     def producer(self, tensor: str) -> str:
         """Returns the node of the cleaned reference that makes `tensor`; empty for an input."""
         made = {name: node.name for node in onnx.load(self.cleaned / "model.onnx").graph.node for name in node.output}
-        return made.get(tensor, "")
+        return str(made.get(tensor, ""))
 
     def layer_of(self, tensor: str) -> tuple[str, ...]:
         """Returns the nodes of the reference's layer that makes `tensor`; the first layer for the input."""

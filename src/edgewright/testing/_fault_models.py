@@ -137,7 +137,7 @@ def _started(rng: np.random.Generator, samples: Samples) -> tuple[Builder, Array
 
 
 def _classes(labels: Array, count: int) -> Array:
-    return np.eye(count)[labels.astype(int)] * 8.0
+    return np.asarray(np.eye(count)[labels.astype(int)] * 8.0)
 
 
 def residual(rng: np.random.Generator) -> Network:
@@ -239,7 +239,7 @@ def _heads(net: Builder, source: str, name: str, heads: int, width: int) -> str:
 
 def _layer_norm(net: Builder, source: str, name: str) -> str:
     width = net.values(source).shape[-1]
-    scale = net.constant(f"{name}.scale", net.rng.uniform(0.8, 1.2, width).astype(np.float32))
+    scale = net.constant(f"{name}.scale", np.asarray(net.rng.uniform(0.8, 1.2, width), np.float32))
     bias = net.constant(f"{name}.bias", np.zeros(width, np.float32))
     return net.add("LayerNormalization", [source, scale, bias], name, axis=-1, epsilon=1e-5)
 

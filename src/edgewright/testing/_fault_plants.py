@@ -257,7 +257,7 @@ def unsupported_operator(bench: Bench, rng: np.random.Generator) -> Truth:
     power = float(_pick(rng, [3.0, 4.0]))
     at = next(i for i, n in enumerate(model.graph.node) if n.name == source)
     for name, value in (("lift.power", power), ("lower.power", 1 / power)):
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
     for node in model.graph.node:
         node.input[:] = ["lower" if name == source else name for name in node.input]
     model.graph.node.insert(at + 1, helper.make_node("Pow", [source, "lift.power"], ["lift"], "lift"))
@@ -316,7 +316,7 @@ def _even(rng: np.random.Generator, weights: Array) -> Array:
     """Returns [channels, terms] of about one size, four neighbours of one sign."""
     count, terms = weights.shape
     sign = np.repeat(np.sign(rng.standard_normal((count, -(-terms // 4)))), 4, axis=1)[:, :terms]
-    return (sign * np.abs(weights).mean() * rng.uniform(0.95, 1.0, weights.shape)).astype(np.float32)
+    return np.asarray(sign * np.abs(weights).mean() * rng.uniform(0.95, 1.0, weights.shape), np.float32)
 
 
 def _even_out(bench: Bench, number: str) -> None:

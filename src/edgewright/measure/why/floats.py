@@ -53,7 +53,7 @@ def differences(
 
 def _common(model: ir.Model, wanted: Mapping[str, Array]) -> set[str]:
     made = [v for node in model.graph for v in node.outputs if v.dtype == ir.DataType.FLOAT]
-    ranks = {v.name: None if v.shape is None else len(v.shape) for v in made}
+    ranks = {v.name or "": None if v.shape is None else len(v.shape) for v in made}
     return {n for n, rank in ranks.items() if n in wanted and rank in (None, wanted[n].ndim)}
 
 

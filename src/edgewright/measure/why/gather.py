@@ -131,12 +131,13 @@ class _Gathering:
                 self.stages[stage] = figures.columns_db(before, found[name])
                 before = found[name]
         candidate = self.candidate.model
-        for stage, name, made in (
+        makers: tuple[tuple[str, str, Callable[[], Array]], ...] = (
             (CONVERSION, "twin", lambda: self._output(self.twin, run(self.twin, self.feed))),
             (PRECISION, "arithmetic", lambda: self._output(candidate, run(candidate, self.feed))),
             (RUNTIME, "real", self._really),
-        ):
-            found[name] = made()
+        )
+        for stage, name, make in makers:
+            found[name] = make()
             self.stages[stage] = figures.columns_db(before, found[name])
             before = found[name]
         if self.question.deployed is not None:

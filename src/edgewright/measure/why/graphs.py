@@ -11,7 +11,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE, fold_stored_weights
+from edgewright.graph.qdq import fold_stored_weights
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 
 Array = NDArray[Any]
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -140,9 +141,10 @@ def with_weights(model: ir.Model, replaced: Mapping[str, Array]) -> ir.Model:
         for index in (1, 2):
             numbers = replaced.get(f"{node.name}/{index}")
             if numbers is not None:
-                tensor = ir.tensor(np.ascontiguousarray(numbers, np.float32), name=f"{node.name}/{index}/given")
+                array = np.ascontiguousarray(numbers, np.float32)
+                tensor = ir.tensor(array, name=f"{node.name}/{index}/given")
                 value = ir.Value(
-                    name=tensor.name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+                    name=tensor.name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype)
                 )
                 copy.graph.register_initializer(value)
                 node.replace_input_with(index, value)
@@ -204,7 +206,7 @@ def cut(model: ir.Model, *, integers: bool) -> tuple[ir.Model, dict[str, str]]:
         axis = {} if quantiser.axis is None else {"axis": quantiser.axis}
         again = ir.node(QUANTIZE, [entry, *quantiser.node.inputs[1:]], axis)
         again.outputs[0].name = f"{quantiser.tensor}{CUT}/quantised"
-        again.outputs[0].dtype, again.outputs[0].shape = quantiser.node.outputs[0].dtype, source.shape
+        again.outputs[0].type, again.outputs[0].shape = quantiser.node.outputs[0].type, source.shape
         graph.insert_before(graph[0], again)
         for node in quantiser.back:
             node.replace_input_with(0, again.outputs[0])

@@ -45,7 +45,7 @@ def joined_ranges(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspec
         members = {n: r for n, r in unit.sharing.items() if n != unit.tensor}
         if not unit.join or len(members) < 2:
             continue
-        text = _vanishing(unit, members, thresholds) or _cut_off(unit, members)
+        text = _cut_off(unit, members) or _vanishing(unit, members, thresholds)
         if text:
             passes = fixes.quantised(evidence, keep_float=(unit.join,))
             fix = fixes.apply(evidence, passes)

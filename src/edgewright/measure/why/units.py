@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.measure.why import figures, graphs
 from edgewright.measure.why.evidence import ACTIVATION, BIAS, WEIGHTS, Unit
 from edgewright.measure.why.graphs import Quantiser
@@ -76,12 +76,13 @@ def _activations(scene: Scene) -> Iterator[_Draft]:
     graph = scene.candidate.model.graph
     floats = _float_between(scene.candidate)
     every = {q.tensor: q for q in graphs.quantisers(graph)}
+    moved = _moved(every)
     for name, quantiser in every.items():
         values = scene.values.get(name)
-        if values is None:
+        if values is None or moved[name][0] != name:
             continue
         joined = _joined(quantiser, every, scene.values)
-        group = tuple(joined[1]) if joined else (name,)
+        group = (*moved[name], *joined[1]) if joined else moved[name]
         unit = _activation(scene, quantiser, values, floats)
         if joined:
             members = {n: scene.values[n] for n in joined[1] if n in scene.values}
@@ -154,6 +155,18 @@ def _joined(
     return (made.name or "", tuple(dict.fromkeys((*names, *(k for k in known if k in every))))) if known else None
 
 
+def _moved(every: Mapping[str, Quantiser]) -> dict[str, tuple[str, ...]]:
+    """Returns tensor -> all tensors that hold the same integers, moved; the first of them is where they are made."""
+    first: dict[str, str] = {}
+    for name, quantiser in every.items():
+        made = quantiser.node.inputs[0].producer() if quantiser.node.inputs[0] is not None else None
+        source = graphs.real_source(made.inputs[0]) if made is not None and made.op_type in _MOVING else None
+        before = graphs.plain_name(source) if source is not None else ""
+        same = before in first and np.allclose(every[before].scale, quantiser.scale, rtol=1e-3)
+        first[name] = first[before] if same else name
+    return {name: tuple(n for n in every if first[n] == first[name]) for name in every}
+
+
 def _without_all(model: ir.Model, tensors: tuple[str, ...]) -> ir.Model:
     for tensor in tensors:
         model = graphs.without(model, tensor)
@@ -209,7 +222,8 @@ def _constants(scene: Scene) -> Iterator[_Draft]:
             continue
         for index, kind in ((1, WEIGHTS), (2, BIAS)):
             wanted = scene.weights.get(f"{node.name}/{index}")
-            back = node.inputs[index].producer() if len(node.inputs) > index and node.inputs[index] else None
+            value = node.inputs[index] if len(node.inputs) > index else None
+            back = value.producer() if value is not None else None
             if wanted is None or back is None or back.op_type != DEQUANTIZE:
                 continue
             unit = _constant(scene, node, kind, wanted, back)
@@ -224,7 +238,8 @@ def _constant(scene: Scene, node: ir.Node, kind: str, wanted: Array, back: ir.No
     assert integers is not None
     assert scale is not None
     tensor = graphs.plain_name(node.outputs[0])
-    axis = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) else wanted.ndim - 1
+    turned = "transB" in node.attributes and node.attributes.get_int("transB") == 1
+    axis = 0 if node.op_type == "Conv" or turned else wanted.ndim - 1
     largest = float(np.abs(wanted).max(initial=1e-12))
     error = float(np.abs(wanted - found).max(initial=0.0)) / largest
     limit = _INT32 if kind == BIAS else 2**30
