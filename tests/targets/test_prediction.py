@@ -14,9 +14,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgewright.core.codec import decode_stored
+from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.target import Artifact, Plan
-from edgewright.errors import ConfigError
+from edgewright.errors import ConfigError, StepFailed
 from edgewright.graph.load import PLAN_FILE, load, save
 from edgewright.graph.opset import raise_opset
 from edgewright.graph.schemes import find
@@ -25,7 +25,7 @@ from edgewright.graph.shapes import infer_shapes
 from edgewright.graph.simplify import simplify
 from edgewright.passes.static_int8 import StaticInt8
 from edgewright.testing import _pass_models, _target_models
-from edgewright.testing._scheme_models import network
+from edgewright.testing._scheme_models import network, quantised
 from edgewright.testing._target_tools import QuietContext, feed_for, make
 from edgewright.testing.passes import statistics_of
 
@@ -237,3 +237,39 @@ def test_real_networks_run_as_predicted(bench: Path, tmp_path: Path) -> None:
         good, total = (sum(row[i] for (_, s), row in rows.items() if s == scheme) for i in (0, 1))
         print(f"{'all':22} {scheme:18} {good:4} of {total:4} {good / total:7.1%}")
         assert good / total >= AT_LEAST
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_targets_refuse_what_breaks_the_scheme_before_compiling(scheme: str, tmp_path: Path) -> None:
+    model, plan = quantised(find(scheme))
+    weights = next(node for node in model.graph if node.name == "w1/DequantizeLinear")
+    weights.attributes.add(ir.AttrInt64("axis", 1))
+    save(model, tmp_path / "model")
+    (tmp_path / "model" / PLAN_FILE).write_bytes(encode_json(plan))
+    out = tmp_path / "artifact"
+    out.mkdir()
+    with pytest.raises(StepFailed, match=r'w1.*conv1.*rule "axes"'):
+        make(scheme.split("-", maxsplit=1)[0]).run(
+            {"model": tmp_path / "model"}, out, QuietContext(tmp_path / "scratch")
+        )
+    assert not list(out.iterdir())
+
+
+def test_an_operator_beyond_the_scheme_is_planned_in_float(tmp_path: Path) -> None:
+    clean, out, artifact = (tmp_path / name for name in ("clean", "quantised", "artifact"))
+    for each in (clean, out, artifact):
+        each.mkdir()
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1,4,8,8] x) => (float[1,5] y) <float[4,4,3,3] w = {%s}, float[4,5] v = {%s}> {
+        [conv] c = Conv(x, w)
+        [mean] m = ReduceMean<axes = [2, 3], keepdims = 0>(c)
+        [head] y = MatMul(m, v)
+    }""" % tuple(",".join(f"{i % 7 / 7 - 0.4:.2f}" for i in range(n)) for n in (144, 20))  # noqa: UP031
+    proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
+    save(ir.from_proto(proto), clean)
+    statistics = statistics_of(clean, [feed_for(proto)], tmp_path / "statistics")
+    context = QuietContext(tmp_path / "scratch")
+    StaticInt8("onnxruntime-u8s7").run({"model": clean, "statistics": statistics}, out, context)
+    make("onnxruntime", strict=True).run({"model": out}, artifact, context)
+    found = decode_stored(Artifact, (artifact / "artifact.json").read_bytes()).placement
+    assert next(node for node in found if node.op == "ReduceMean").precision == "float32"

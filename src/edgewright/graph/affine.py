@@ -77,7 +77,7 @@ def parameters(low: NDArray[Any], high: NDArray[Any], grid: Grid, symmetric: boo
 
 
 def quantise(values: NDArray[Any], scale: Any, zero_point: Any, grid: Grid, axis: int | None = None) -> NDArray[Any]:
-    """Returns integers, as ONNX QuantizeLinear gives them.
+    """Returns integers, as ONNX Runtime's QuantizeLinear gives them: infinities saturate, NaN is the lowest integer.
 
     Args:
         values: Real values, float32.
@@ -86,7 +86,9 @@ def quantise(values: NDArray[Any], scale: Any, zero_point: Any, grid: Grid, axis
         grid: Integers to saturate to.
         axis: Channel axis; None for per-tensor.
     """
-    ratio = np.asarray(values, np.float32) / _broadcast(np.asarray(scale, np.float32), values.ndim, axis)
+    with np.errstate(over="ignore"):  # beyond float32 is beyond the grid
+        ratio = np.asarray(values, np.float32) / _broadcast(np.asarray(scale, np.float32), values.ndim, axis)
+    ratio = np.where(np.isnan(ratio), np.float32(-np.inf), ratio)
     integers = np.rint(ratio).astype(np.float64) + _broadcast(np.asarray(zero_point, np.float64), values.ndim, axis)
     return np.asarray(np.clip(integers, grid.low, grid.high).astype(grid.dtype))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from edgewright.core.target import Plan
+from edgewright.graph.schemes import find, names
 
 INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"}) | INTEGER
@@ -43,16 +44,26 @@ def intents(model: ir.Model, plan: Plan, precision: str) -> Mapping[str, Intent]
     """
     wanted: dict[str, Intent] = {}
     weights_only = bool(plan.hints.get("weights_only")) or _stores_weights_only(model)
+    beyond = _beyond(plan)
     for node in model.graph:
         name = node.name or ""
         if name in plan.kept_float or node.op_type in _NO_ARITHMETIC | QUANTIZERS:
             continue
-        found = _quantized(node, weights_only) or _halved(node)
+        found = None if beyond(node.op_type) else _quantized(node, weights_only)
+        found = found or _halved(node)
         if found is None and precision != "float32" and node.op_type in WEIGHTED:
             found = Intent(precision)
         if found is not None:
             wanted[name] = found
     return wanted
+
+
+def _beyond(plan: Plan) -> Callable[[str], bool]:
+    """Returns what says whether the scheme leaves an operator in float, whatever stands around it."""
+    if plan.scheme not in names():
+        return lambda op: False
+    scheme = find(plan.scheme)
+    return lambda op: op not in (*scheme.quantized, *scheme.shared)
 
 
 def _quantized(node: ir.Node, weights_only: bool) -> Intent | None:

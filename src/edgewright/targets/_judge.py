@@ -10,8 +10,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgewright.core.codec import encode_json
-from edgewright.core.target import Artifact, NodePlacement
+from edgewright.core.target import Artifact, NodePlacement, Plan
 from edgewright.errors import StepFailed
+from edgewright.graph.qdq import is_quantised
+from edgewright.graph.schemes import find, names
+from edgewright.graph.schemes.lint import require
+from edgewright.graph.shapes import infer_shapes
 from edgewright.targets._intent import QUANTIZERS, WEIGHTED, Intent
 
 SATISFIES = {
@@ -22,6 +26,17 @@ SATISFIES = {
 _LAYOUT = "Reorder"
 """OpenVINO's changes of memory layout carry the name of the node whose tensor they change, and do no arithmetic."""
 _SHOWN = 12
+
+
+def require_obedient(model: ir.Model, plan: Plan) -> None:
+    """Holds a quantised model against the scheme that its plan names, before anything is compiled.
+
+    Raises:
+        StepFailed: It breaks a rule; the message names rule and node.
+    """
+    if plan.scheme in names() and is_quantised(model.graph):
+        checked = infer_shapes(model)
+        require(checked.graph, find(plan.scheme), plan.kept_float)
 
 
 def judged(

@@ -72,14 +72,17 @@ class OnnxRuntimeTarget:
 
         Raises:
             ToolchainMissing: ONNX Runtime is not installed.
-            StepFailed: It cannot run the model; or `strict` and a node does not run as planned.
+            StepFailed: It cannot run the model; or it breaks the scheme that its plan names; or
+                `strict` and a node does not run as planned.
         """
         require("onnxruntime", self.extra)
         from edgewright.graph.load import save
         from edgewright.graph.unshare import unshare
         from edgewright.targets._hub import read_hub
+        from edgewright.targets._judge import require_obedient
 
         hub = read_hub(inputs["model"])
+        require_obedient(hub.model, hub.plan)
         if self._entries(hub).get(PRECISE) == "1":
             unshare(hub.model.graph)
         _without_notes(save(hub.model, out))

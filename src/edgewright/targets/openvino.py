@@ -71,12 +71,15 @@ class OpenVinoTarget:
 
         Raises:
             ToolchainMissing: OpenVINO is not installed.
-            StepFailed: It cannot convert or run the model; or `strict` and a node does not run as planned.
+            StepFailed: It cannot convert or run the model; or it breaks the scheme that its plan names; or
+                `strict` and a node does not run as planned.
         """
         openvino = require_openvino()
         from edgewright.targets._hub import read_hub
+        from edgewright.targets._judge import require_obedient
 
         hub = read_hub(inputs["model"])
+        require_obedient(hub.model, hub.plan)
         self._convert(openvino, hub, out, context.scratch)
         context.progress(0.5, "proving placement")
         self._describe(openvino, hub, out, inputs.get("data"))
