@@ -309,12 +309,27 @@ FAMILIES = {
     "ssd": Family(Ssd, ((2, 3, 30, 30),)),
     "ds-cnn": Family(ds_cnn, ((2, 1, 49, 10),)),
     "tcn": Family(tcn, ((2, 4, 20),)),
-    "crnn": Family(Crnn, ((2, 1, 16, 24),)),
+    "crnn": Family(Crnn, ((2, 1, 16, 12),)),
     "bert": Family(Encoder, ((2, 9), (2, 9)), (30, 2)),
     "transformer": Family(FusedEncoder, ((2, 9),), (30,)),
 }
 
 
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> Family:
-    return FAMILIES[request.param]
+COVERED = {"crnn", "mobilenet-v1", "mobilenet-v2", "resnet", "yolov8"}
+"""Exported by the slower exporter in the long proofs only: other families hold the same operators."""
+EXPORTS = [
+    pytest.param(
+        (family, dynamo),
+        id=f"{name}-{'dynamo' if dynamo else 'trace'}",
+        marks=pytest.mark.prove if dynamo and name in COVERED else pytest.mark.slow,
+    )
+    for name, family in FAMILIES.items()
+    for dynamo in (False, True)
+]
+
+
+@pytest.fixture(params=EXPORTS)
+def export(request: pytest.FixtureRequest) -> tuple[Family, bool]:
+    """A family, and whether it is exported by way of `torch.export`."""
+    chosen: tuple[Family, bool] = request.param
+    return chosen

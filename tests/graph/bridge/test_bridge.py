@@ -207,6 +207,15 @@ def test_names_become_paths_and_clashes_are_resolved() -> None:
     assert sorted(dict(root.named_parameters())) == sorted(paths)
 
 
+@pytest.mark.parametrize("name", ["0", "in.put", "class", "self", "a:0"])
+def test_inputs_may_have_any_name(name: str) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", [name], ["y"])], "g", [value(name, 1, [2])], [value("y", 1, [2])]
+    )
+    module = to_torch(ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])))
+    assert run(module, {name: np.array([-1, 2], np.float32)})["y"].tolist() == [0, 2]
+
+
 def test_what_training_must_not_change_is_a_buffer() -> None:
     rng = np.random.default_rng(0)
     weights = [numpy_helper.from_array(rng.random(2).astype(np.float32) + 0.5, n) for n in ("s", "b", "m", "v")]

@@ -67,9 +67,8 @@ def _open_layers() -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dynamo", [False, True], ids=["trace", "dynamo"])
-def test_exports_compute_the_same(family: Any, dynamo: bool) -> None:
+def test_exports_compute_the_same(export: Any) -> None:
+    family, dynamo = export
     proto = exported(family, dynamo=dynamo)
     module = to_torch(ir.from_proto(proto))
     for batch in (2, 3):

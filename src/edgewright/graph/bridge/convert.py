@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -302,4 +303,6 @@ def _find(values: Mapping[str, ir.Value], name: str) -> ir.Value:
 
 
 def _identifier(name: str | None) -> str:
-    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name or "input")
+    """A name that Python accepts."""
+    plain = "".join(c if c.isalnum() and c.isascii() else "_" for c in name or "")
+    return f"x_{plain}" if not plain.isidentifier() or keyword.iskeyword(plain) or plain == "self" else plain

@@ -56,6 +56,11 @@ def torch_dtype(kind: Kind | int) -> torch.dtype:
     return HELD_IN[kind]
 
 
+def kind_of(tensor: Tensor) -> Kind:
+    """Returns the ONNX type of a tensor, where several are held alike the one of the same name."""
+    return next(kind for kind, dtype in HELD_IN.items() if dtype == tensor.dtype)
+
+
 def integer_range(kind: Kind) -> tuple[int, int]:
     """Returns the smallest and the largest value of an integer type."""
     signed, bits = INTEGER_BITS[kind]
@@ -82,7 +87,7 @@ def to_array(tensor: Tensor, kind: Kind | None = None) -> np.ndarray[Any, Any]:
     """Copies a tensor into an array of ONNX type `kind`; of the tensor's own type when None."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype in _BITS:
-        named = kind or next(k for k, dtype in HELD_IN.items() if dtype == tensor.dtype)
+        named = kind or kind_of(tensor)
         bits = torch.int16 if tensor.dtype == torch.bfloat16 else torch.uint8
         return np.array(tensor.view(bits).numpy()).view(named.numpy())
     array = np.array(tensor.numpy())

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from edgewright.graph.bridge.elements import FLOAT8, HELD_IN, INTEGER_BITS, torch_dtype
+from edgewright.graph.bridge.elements import FLOAT8, HELD_IN, INTEGER_BITS, kind_of, torch_dtype
 
 Kind = ir.DataType
 
@@ -24,7 +24,7 @@ def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Te
 def cast_like(
     x: Tensor, target: Tensor, *, saturate: int = 1, round_mode: str = "up", kinds: Sequence[int | None]
 ) -> Tensor:
-    kind = Kind(kinds[1]) if kinds[1] else next(k for k, dtype in HELD_IN.items() if dtype == target.dtype)
+    kind = Kind(kinds[1]) if kinds[1] else kind_of(target)
     return to_kind(x, kind, saturate=bool(saturate), round_mode=round_mode)
 
 

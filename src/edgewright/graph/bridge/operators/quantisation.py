@@ -13,7 +13,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from edgewright.graph.bridge.elements import INTEGER_BITS, integer_range, torch_dtype
+from edgewright.graph.bridge.elements import INTEGER_BITS, integer_range, kind_of, torch_dtype
 from edgewright.graph.bridge.operators.casting import to_kind
 from edgewright.graph.bridge.operators.convolution import conv
 from edgewright.graph.bridge.operators.linear import matmul
@@ -35,7 +35,7 @@ def quantize_linear(
     kinds: Sequence[int | None],
     straight_through: bool = False,
 ) -> Tensor:
-    kind = Kind(output_dtype or (kinds[2] if len(kinds) > 2 and kinds[2] else Kind.UINT8))
+    kind = Kind(output_dtype or (Kind.UINT8 if y_zero_point is None else kinds[2] or kind_of(y_zero_point)))
     scale = spread(y_scale, x, axis, block_size)
     exact = torch_dtype(precision) if precision else scale.dtype
     ratio = x.to(exact) / scale.to(exact)
