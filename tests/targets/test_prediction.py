@@ -46,7 +46,7 @@ def compared(scheme: str, proto: onnx.ModelProto, folder: Path) -> tuple[Compari
     for each in (clean, out, artifact):
         each.mkdir(parents=True)
     save(simplify(raise_opset(ir.from_proto(proto), 17)), clean)
-    feed = feed_for(ir.to_proto(load(clean)))
+    feed = {name: each[:1] for name, each in feed_for(ir.to_proto(load(clean))).items()}
     statistics = statistics_of(clean, [feed], folder / "statistics")
     context = QuietContext(folder / "scratch")
     StaticInt8(scheme).run({"model": clean, "statistics": statistics}, out, context)

@@ -57,6 +57,17 @@ U8S8 = Scheme(
     outputs=("Conv", "MatMul", "Gemm"),
 )
 S8S8 = dataclasses.replace(U8S8, name="onnxruntime-s8s8", activation="int8")
+"""For ARM. On x86 only tensors that one operator alone reads become uint8; around the others it computes in float."""
 U8S7 = dataclasses.replace(U8S8, name="onnxruntime-u8s7", weight_bits=7)
 U8U8 = dataclasses.replace(U8S8, name="onnxruntime-u8u8", weight="uint8")
-ALL = (U8S8, S8S8, U8S7, U8U8)
+U16S8 = dataclasses.replace(
+    U8S8,
+    name="onnxruntime-u16s8",
+    activation="uint16",
+    quantized=("Conv", "MatMul", "Gemm"),
+    bias="float32",
+    outputs=(),
+    opset=21,
+    caution="ONNX Runtime 1.31 only moves 16-bit integers and computes in float between the quantisers: no gain in speed",
+)
+ALL = (U8S8, S8S8, U8S7, U8U8, U16S8)
