@@ -145,6 +145,9 @@ def test_integers_that_are_slower_than_float_are_rejected_with_their_borders_and
     world = World([0.0, 0.0, 0.5], [90.0, 99.0, 300.0], [100.0, 100.0, 100.0], allowed=0.1)
     costs = operator_costs(world.plain(), world.start().candidate, world.groups())
     assert costs.slower() == {"c0": "c0: INT8 0.9x as fast as float: kept float"}
+    in_a_long_model = replace(world, losses=[0.0] * 99, floats=[90.0] + [100.0] * 98, integers=[100.0] * 99)
+    costs = operator_costs(in_a_long_model.plain(), in_a_long_model.start().candidate, in_a_long_model.groups())
+    assert costs.slower() == {}
     with_borders = replace(world, elements=1_000_000)
     again = operator_costs(world.plain(), world.start().candidate, with_borders.groups())
     assert again.slower() == {}

@@ -15,6 +15,7 @@ from edgewright.core.sensitivity import GroupSensitivity
 PRICE = 6e-4
 """Microseconds per value that crosses a border, until one is measured."""
 _MARGIN = 1.1
+_LEAST_SHARE = 2e-3
 _BORDER_OPS = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput", "Reorder", "Convert")
 
 
@@ -53,12 +54,16 @@ class Costs:
         return sum(g.elements for g, reader in edges if (g.name in kept) != (reader in kept))
 
     def slower(self) -> Mapping[str, str]:
-        """Returns name -> reason for every group whose integers are slower than float, borders included."""
+        """Returns name -> reason for every group whose integers are slower than float, borders included.
+
+        Differences that would not show in the whole model's time are left out.
+        """
         found = {}
+        least = _LEAST_SHARE * self.total_integer
         for name, group in self.groups.items():
             integer = sum(self.integers.get(node, 0.0) for node in group.nodes)
             in_float = integer + self.added([name])
-            if integer and in_float > 0 and integer > _MARGIN * in_float:
+            if in_float > 0 and integer > max(_MARGIN * in_float, in_float + least):
                 found[name] = f"{name}: INT8 {in_float / integer:.1f}x as fast as float: kept float"
         return found
 
