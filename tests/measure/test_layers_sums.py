@@ -132,6 +132,15 @@ def test_a_name_wins_over_poor_values_but_not_over_a_far_better_neighbour() -> N
     assert [(m.reference.tensor, m.how) for m in found] == [("conv", NAME)]
 
 
+def test_a_converter_may_call_the_activation_by_the_name_of_what_it_was_fused_into() -> None:
+    ours = [tap("conv", "Conv"), tap("relu", "Relu")]
+    values = {"conv": A, "relu": A.clip(min=0)}, {"conv": moved(noisy(A.clip(min=0)).clip(min=0))}
+    assert fit(values[0]["conv"], values[1]["conv"])[0] > CERTAIN
+    found, missing = match(ours, [tap("conv", "CONV_2D")], values, {})
+    assert [m.reference.tensor for m in found] == ["relu"]
+    assert list(missing) == ["conv"]
+
+
 def test_between_certain_pairs_order_and_kind_decide() -> None:
     ours = [tap("a", "Conv"), tap("b", "Conv"), tap("c", "Conv")]
     theirs = [tap("x", "CONV_2D"), tap("y", "CONV_2D"), tap("z", "CONV_2D")]

@@ -92,7 +92,7 @@ def compare(
 
     with tempfile.TemporaryDirectory(prefix="edgewright-parity-") as name, ExitStack() as stack:
         folder = Path(name)
-        one = stack.enter_context(open_side(reference, folder / "reference", all_floats=True))
+        one = stack.enter_context(open_side(reference, folder / "reference"))
         other = stack.enter_context(open_side(candidate, folder / "candidate"))
         found = compare_sides(one, other, samples(one.inputs), local=local, progress=progress)
     return replace(found, conditions={**(conditions or {}), **found.conditions})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgewright.graph.qdq import QUANTIZE
+from edgewright.graph.quantisers import QUANTIZE
 from edgewright.measure.layers.sides import Tap
 
 GIVEN = "/given"

@@ -20,8 +20,10 @@ SAMPLED = 1 << 12
 NAME, VALUES, ORDER = "name", "values", "order"
 CERTAIN = 0.8
 """Least correlation at which values alone prove two tensors to be the same."""
-BETTER = 0.2
-"""How much better another tensor must correlate before a name is taken to mean something else."""
+ALIKE = 0.98
+"""Correlation at which a name is not doubted."""
+BETTER = 0.25
+"""To what part of itself another tensor must bring the distance from 1 before a name is taken to mean that one."""
 
 
 MOVES = "data movement"
@@ -160,10 +162,11 @@ class _Pairing:
                 self._pair(i, j, layout, NAME)
 
     def _better_neighbour(self, i: int, j: int, near: float) -> bool:
-        if near >= CERTAIN:
+        if near >= ALIKE:
             return False
         around = (k for k in range(i - 3, i + 4) if 0 <= k < len(self.left) and k != i and k not in self.found)
-        return any(fit(self.left[k], self.right[j])[0] > max(near + BETTER, CERTAIN) for k in around)
+        limit = max(1 - (1 - near) * BETTER, CERTAIN)
+        return any(fit(self.left[k], self.right[j])[0] > limit for k in around)
 
     def by_values(self) -> None:
         """The best correlated first; of equals, the one that computes, then the nearest in place."""

@@ -22,6 +22,10 @@ from edgewright.measure.layers.reading import Reading, find_reading, with_output
 from edgewright.measure.layers.sides import Feed, Integers, LocalRunner, Tap, Weights
 from edgewright.runtimes import load_artifact, open_runner
 
+_INTEGER_OPERATORS = frozenset(
+    {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits", "QLinearConv", "QLinearMatMul"}
+)
+
 
 @dataclass(slots=True)
 class OnnxSide:
@@ -72,15 +76,15 @@ class _Apart:
 
 
 @contextmanager
-def open_onnx(artifact: Path, title: str, scratch: Path, *, all_floats: bool = False) -> Iterator[OnnxSide]:
+def open_onnx(artifact: Path, title: str, scratch: Path) -> Iterator[OnnxSide]:
     """Opens an artifact of ONNX Runtime.
+
+    Of a float model every activation is read, also what would be fused: float kernels compute the same on their own.
 
     Args:
         artifact: Its folder.
         title: For a reader.
         scratch: An empty folder.
-        all_floats: Read every activation of a model without quantisers, also what would be fused: float kernels
-            compute the same on their own.
 
     Raises:
         StepFailed: ONNX Runtime cannot run it.
@@ -89,8 +93,8 @@ def open_onnx(artifact: Path, title: str, scratch: Path, *, all_floats: bool = F
     model = infer_shapes(load(artifact / described.files[0]))
     name_nodes(model.graph)
     every = graph_taps.taps(model, described.placement)
-    harmless = all_floats and not any(tap.integers for tap in every)
-    reading = Reading(model, every) if harmless else find_reading(model, described, scratch)
+    integers = any(tap.integers for tap in every) or any(node.op_type in _INTEGER_OPERATORS for node in model.graph)
+    reading = find_reading(model, described, scratch) if integers else Reading(model, every)
     outputs = tuple(_output(spec.name, every) for spec in described.outputs)
     with opened(with_outputs(reading.model, reading.taps), described, scratch / "tapped") as runner:
         runtime = f"{described.runtime} {described.runtime_version}"

@@ -25,13 +25,12 @@ class Scratch:
 
 
 @contextmanager
-def open_side(path: Path, scratch: Path, *, all_floats: bool = False) -> Iterator[Side]:
+def open_side(path: Path, scratch: Path) -> Iterator[Side]:
     """Opens a model in its own runtime.
 
     Args:
         path: An .onnx or .tflite file, a hub model folder, an artifact folder, or an .ewb bundle.
         scratch: An empty folder.
-        all_floats: See `onnx_side.open_onnx`.
 
     Raises:
         SourceError: It is none of these, or cannot be read.
@@ -53,7 +52,7 @@ def open_side(path: Path, scratch: Path, *, all_floats: bool = False) -> Iterato
     if runtime == "onnxruntime":
         from edgewright.measure.layers.onnx_side import open_onnx
 
-        with open_onnx(artifact, title, scratch / "onnx", all_floats=all_floats) as onnx:
+        with open_onnx(artifact, title, scratch / "onnx") as onnx:
             yield onnx
     elif runtime == "openvino":
         from edgewright.measure.layers.openvino_side import open_openvino
@@ -79,10 +78,15 @@ def _artifact(path: Path, scratch: Path) -> Path:
 
 
 def _compiled(path: Path, scratch: Path) -> Path:
-    """Makes an artifact of ONNX Runtime of a model, which also tells where each node runs."""
-    from edgewright.targets.onnxruntime import OnnxRuntimeTarget
+    """Makes an artifact of ONNX Runtime of a model, which also tells where each node runs.
+
+    A folder is a model of ours and gets the session options that its plan calls for. A bare file runs as it does
+    wherever someone opens it: without the option that keeps sums of products from saturating.
+    """
+    from edgewright.targets.onnxruntime import PRECISE, OnnxRuntimeTarget
 
     out = scratch / "artifact"
     out.mkdir()
-    OnnxRuntimeTarget().run({"model": path}, out, Scratch(scratch))
+    session = {} if path.is_dir() else {PRECISE: "0"}
+    OnnxRuntimeTarget(session=session).run({"model": path}, out, Scratch(scratch))
     return out

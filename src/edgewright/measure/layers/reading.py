@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgewright.core.target import Artifact
 from edgewright.graph.load import save
-from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.measure.layers.sides import Tap
 from edgewright.measure.layers.taps import integers_of, taps
 from edgewright.runtimes._capture import fused_by_onnxruntime

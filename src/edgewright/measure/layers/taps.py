@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewright.core.target import NodePlacement
-from edgewright.graph.qdq import DEQUANTIZE, QUANTIZE
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.measure.layers.sides import Integers, Tap, Weights
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
