@@ -23,7 +23,7 @@ def diagnosis_html(found: Diagnosis, reference: str, candidate: str) -> str:
         raise ToolchainMissing("the page needs jinja2", hint='pip install "edgewright[build]"') from error
     environment = jinja2.Environment(loader=jinja2.PackageLoader("edgewright.report"), autoescape=True)
     environment.filters |= {"left": left, "share": share}
-    css = files("edgewright.report").joinpath("templates", "report.css").read_text(encoding="utf-8")
+    css = files("edgewright.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     return environment.get_template("diagnosis.html.jinja").render(
         found=found, reference=reference, candidate=candidate, css=css, version=edgewright.__version__
     )

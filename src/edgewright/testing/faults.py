@@ -20,13 +20,15 @@ from edgewright.core.measurement import Device
 from edgewright.errors import StepFailed
 from edgewright.testing._fault_bench import CANDIDATE, DEPLOYED, PROJECT, REFERENCE, Bench, names_of
 from edgewright.testing._fault_data import TEST, Samples
+from edgewright.testing._fault_floats import FLOAT_PLANTS
 from edgewright.testing._fault_models import FAMILIES
 from edgewright.testing._fault_pipelines import PIPELINE_PLANTS
 from edgewright.testing._fault_plants import GRAPH_PLANTS, Truth
 
 __all__ = ["KINDS", "Case", "Truth", "generate", "kinds_for", "plant"]
 
-KINDS = (*GRAPH_PLANTS, *PIPELINE_PLANTS)
+_PLANTS = {**GRAPH_PLANTS, **FLOAT_PLANTS, **PIPELINE_PLANTS}
+KINDS = tuple(_PLANTS)
 """Kinds of fault; several kinds may share a cause."""
 LEAST_DROP = 0.15
 """Share of the samples that a planted fault must cost; milder draws are drawn again."""
@@ -99,7 +101,7 @@ def plant(kind: str, seed: int, folder: Path) -> Case:
     Raises:
         RuntimeError: It would not do harm however often it was drawn.
     """
-    make, families = {**GRAPH_PLANTS, **PIPELINE_PLANTS}[kind]
+    make, families = _PLANTS[kind]
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, attempt, 1])
         family = families[int(rng.integers(len(families)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,13 +56,24 @@ def open_model(path: Path, scratch: Path) -> Opened:
     from edgewright.measure.layers.opening import _artifact
 
     scratch.mkdir(parents=True, exist_ok=True)
-    folder = _artifact(path, scratch)
+    folder = _artifact(_without_plan(path, scratch), scratch)
     described = load_artifact(folder)
     if folder != path:
         described = bare(described)
     model = infer_shapes(load(folder / described.files[0]))
     name_nodes(model.graph)
     return Opened(path, model, described, _plan(path), _steps(path))
+
+
+def _without_plan(path: Path, scratch: Path) -> Path:
+    """Returns a model folder without its plan: one that breaks its scheme is to be explained and not refused."""
+    if not path.is_dir() or (path / "artifact.json").is_file() or not (path / PLAN_FILE).is_file():
+        return path
+    bare_folder = scratch / "model"
+    bare_folder.mkdir()
+    for file in path.glob("model.onnx*"):
+        shutil.copyfile(file, bare_folder / file.name)
+    return bare_folder
 
 
 def _plan(path: Path) -> Plan | None:
