@@ -86,6 +86,7 @@ CASES = {
     "DequantizeLinear": Case(
         (np.array([[-3, 5, 7]], np.int8), (3,)), {"axis": 1}, {2: np.array([1, 0, 2], np.int8)}, low=0.1
     ),
+    "DFT": Case(((1, 4, 2),), {"inverse": 1}),
     "Det": Case(((3, 3),)),
     "Dropout": Case(),
     "Einsum": Case((X, (3, 4)), {"equation": "ij, jk -> ki"}),
@@ -120,6 +121,7 @@ CASES = {
     "Resize": Case((IMAGE,), {"mode": "cubic", "antialias": 1}, {2: [1.0, 1.0, 0.6, 1.5]}),
     "ReverseSequence": Case(((3, 2),), {}, {1: [1, 3]}),
     "RotaryEmbedding": Case(((1, 2, 3, 4), (5, 2), (5, 2), np.array([[0, 1, 2]])), {"interleaved": 1}),
+    "STFT": Case(((1, 8, 1), (), (4,)), {}, {1: 2}),
     "Scatter": Case((X, WHERE, X), {"axis": 1}, opset=10),
     "ScatterElements": Case((X, WHERE, X), {"axis": 1, "reduction": "add"}),
     "ScatterND": Case((X, np.array([[1]]), (1, 3)), {"reduction": "max"}),
@@ -128,6 +130,7 @@ CASES = {
     "SpaceToDepth": Case(((1, 1, 4, 2),), {"blocksize": 2}),
     "Split": Case((X,), {"axis": 1}, {1: [1, 2]}, outputs=2),
     "Squeeze": Case(((1, 3, 1),), {}, {1: [0]}),
+    "SwiGLU": Case((X, X), opset=28),
     "TensorScatter": Case(((2, 1, 4, 2), (2, 1, 2, 2), np.array([1, 3])), {"mode": "circular"}),
     "Tile": Case((X,), {}, {1: [2, 1]}),
     "TopK": Case((X,), {}, {1: [2]}),
@@ -153,7 +156,7 @@ NOT_DIFFERENTIABLE = {
     **dict.fromkeys(["OptionalGetElement", "OptionalHasElement", "SequenceAt", "SequenceConstruct"], LIST),
     **dict.fromkeys(["SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence"], LIST),
     **dict.fromkeys(["Constant", "If", "Loop", "Scan"], CONTROL),
-    **dict.fromkeys(["ConstantOfShape", "EyeLike"], CONSTANT),
+    **dict.fromkeys(["BlackmanWindow", "ConstantOfShape", "EyeLike", "HammingWindow", "HannWindow"], CONSTANT),
 }
 
 

@@ -21,6 +21,7 @@ STRINGS = "strings cannot be held in PyTorch"
 RANDOM = "asks for the random numbers of NumPy"
 BFLOAT16 = "tolerance 1e-3 is below one step of bfloat16 (2^-8); the order of sums decides"
 FLOAT16 = "one element in 192 is one step of float16 away, over the tolerance of 1e-3; the order of sums decides"
+RESIDUE = "expects the rounding residue 1.9e-7 where zero is exact, over the absolute tolerance of 1e-7"
 SCAN_8 = "Scan had a batch axis in opset 8, and is claimed from opset 9 on"
 ROUNDED = {
     **dict.fromkeys(
@@ -31,6 +32,8 @@ ROUNDED = {
         ],
         BFLOAT16,
     ),
+    "test_dft_inverse": RESIDUE,
+    "test_dft_inverse_opset19": RESIDUE,
     "test_attention_4d_causal_fp16": FLOAT16,
     "test_attention_4d_causal_fp16_expanded": FLOAT16,
 }
@@ -104,14 +107,14 @@ def compare(found: Any, expected: Any, rtol: float, atol: float) -> None:
     np.testing.assert_allclose(result, array, rtol=rtol, atol=atol)
 
 
-def fault(case: Any, rtol: float | None = None) -> str:
+def fault(case: Any, rtol: float | None = None, atol: float | None = None) -> str:
     """Why a test is not passed; empty when it is."""
     try:
         module = to_torch(ir.from_proto(case.model))
         for inputs, outputs in case.data_sets:
             with torch.no_grad():
                 results = module(*(tensors(value) for value in inputs))
-            compare(list(results), list(outputs), rtol or case.rtol, case.atol)
+            compare(list(results), list(outputs), rtol or case.rtol, atol or case.atol)
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:300]
     return ""
@@ -135,7 +138,7 @@ def test_every_node_test_of_a_claimed_operator_passes(capsys: pytest.CaptureFixt
     assert {name: why for name, why in failed.items() if name not in EXCLUDED} == {}
     assert sorted(set(EXCLUDED) - set(failed)) == [], "these pass: take them out of the table"
     assert len(EXCLUDED) < 0.05 * len(chosen)
-    coarse = {name: fault(chosen[name], rtol=2.0**-6) for name in ROUNDED}
+    coarse = {name: fault(chosen[name], rtol=2.0**-6, atol=1e-6) for name in ROUNDED}
     assert not any(coarse.values()), "more than rounding"
     tested = {name for case in chosen.values() for name in operators(case.model.graph)}
     assert claims() - tested == UNTESTED

@@ -42,6 +42,7 @@ from edgewright.graph.bridge.operators import (
     selection,
     sequence,
     shape,
+    signal,
 )
 
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -64,6 +65,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     **selection.OPERATORS,
     **sequence.OPERATORS,
     **shape.OPERATORS,
+    **signal.OPERATORS,
 }
 """ONNX name -> function."""
 CONTROL = ("Constant", "If", "Loop", "Scan")

@@ -62,6 +62,10 @@ def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     return x * torch.sigmoid(alpha * x)
 
 
+def swiglu(a: Tensor, b: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return swish(a, alpha=alpha) * b
+
+
 def softplus(x: Tensor) -> Tensor:
     return torch.logaddexp(x, torch.zeros_like(x))
 
@@ -119,6 +123,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Softmax": softmax,
     "Softplus": softplus,
     "Softsign": softsign,
+    "SwiGLU": swiglu,
     "Swish": swish,
     "Tanh": torch.tanh,
     "ThresholdedRelu": thresholded_relu,
