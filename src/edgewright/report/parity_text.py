@@ -11,6 +11,9 @@ from edgewright.core.parity import EXACT_DB, LayerParity, Parity
 WORST = 5
 """Layers marked for the error they make."""
 _NAME = 36
+_WIDE = 140
+_WIDE_ONLY = ("op", "cosine", "largest error", "values", "range")
+"""Columns that a narrower terminal has no room for."""
 
 
 def decibels(value: float | None) -> str:
@@ -46,13 +49,16 @@ def parity_table(found: Parity, console: Console | None = None) -> None:
     console.print(escape(f"{found.samples} samples; {told}"), style="dim")
     marked = worst(found)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name, justify in _COLUMNS:
+    shown = [n for n, (name, _) in enumerate(_COLUMNS) if console.width >= _WIDE or name not in _WIDE_ONLY]
+    for number in shown:
+        name, justify = _COLUMNS[number]
         table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True)  # type: ignore[arg-type]
     for layer in found.layers:
-        table.add_row(*_cells(layer, layer.tensor in marked), style="red" if layer.tensor in marked else "")
+        bad = layer.tensor in marked
+        table.add_row(*(_cells(layer, bad)[n] for n in shown), style="red" if bad else "")
     table.add_section()
     for layer in found.outputs:
-        table.add_row(*_cells(layer, False), style="bold")
+        table.add_row(*(_cells(layer, False)[n] for n in shown), style="bold")
     console.print(table)
     console.print("dB: signal to error, all errors so far / of this layer alone; ! marks the layers that add most")
     _missing(found, console)

@@ -65,7 +65,8 @@ def open_openvino(path: Path, title: str) -> Iterator[OpenVinoSide]:
     """
     tapped = open_tapped(path)
     artifact = tapped.artifact
-    precisions = {name: p.precision for p in artifact.placement for name in p.source if p.precision != "conversion"}
+    computed = [p for p in artifact.placement if p.precision != "conversion"]
+    precisions = {name: p.precision for p in computed for name in (p.node, *p.source)}
     taps = tuple(_tap(port, precisions) for port in tapped.ports)
     outputs = tuple(Tap(spec.name, "", "", str(n), (spec.name,)) for n, spec in enumerate(artifact.outputs))
     notes = tuple(filter(None, (tapped.note, "OpenVINO runs no layer alone, so errors are accumulated ones only")))
