@@ -188,6 +188,7 @@ def test_an_artifact_of_openvino(floating: Path, tmp_path: Path) -> None:
     assert by_name["r1"].local_sqnr_db is None
     assert by_name["r1"].range is not None
     assert by_name["r1"].range.dtype == "uint8"
+    assert by_name["r2"].precision == "int8"
     assert 25 < by_name["r2"].sqnr_db < 60
     assert not [text for key, text in found.conditions.items() if "note" in key and "changes the outputs" in text]
 

@@ -77,7 +77,13 @@ def open_openvino(path: Path, title: str) -> Iterator[OpenVinoSide]:
 def _tap(port: Port, precisions: Mapping[str, str]) -> Tap:
     names = tuple(dict.fromkeys(_plain(name) for name in port.names))
     tensor = names[0] if names else port.node
-    return Tap(tensor, port.node, port.op, port.output, names, _integers(port), precisions.get(port.node, ""))
+    return Tap(tensor, port.node, port.op, port.output, names, _integers(port), _precision(port, names, precisions))
+
+
+def _precision(port: Port, names: tuple[str, ...], precisions: Mapping[str, str]) -> str:
+    """A kernel that ends in a quantiser names that one among its sources, not always the activation before it."""
+    asked = (port.node, *(f"{name}{end}" for name in names for end in ("/QuantizeLinear", "_QuantizeLinear")))
+    return next((precisions[name] for name in asked if name in precisions), "")
 
 
 def _plain(name: str) -> str:
