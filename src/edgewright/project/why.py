@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,9 @@ from edgewright.project.config import Project, load_project
 Tables = tuple[Mapping[str, Any], ...]
 SAMPLES = 64
 FOREIGN_SAMPLES = 8
+FEWEST = 4
+ACTIVATION_BYTES = 400 << 20
+"""All activations of the samples are held at once, up to this size."""
 
 
 def why(reference: str, candidate: str, project: str, deployed: str = "", *, samples: int = SAMPLES) -> Diagnosis:
@@ -47,6 +51,7 @@ def why(reference: str, candidate: str, project: str, deployed: str = "", *, sam
         home = load_project(Path(project))
         away = load_project(Path(deployed)) if deployed else None
         inputs = _inputs(source)
+        samples = min(samples, _affordable(source))
         tune = _samples(home, "tune", samples, inputs)
         calibration = _samples(home, "calibration", samples, inputs)
         tables = tuple(home.file.preprocess)
@@ -100,6 +105,17 @@ def _inputs(model: Path) -> tuple[TensorSpec, ...]:
 
     folder = model / "model.onnx" if model.is_dir() and (model / "model.onnx").is_file() else model
     return tensor_specs(load(folder))[0]
+
+
+def _affordable(model: Path) -> int:
+    """Returns how many samples' activations fit into `ACTIVATION_BYTES`."""
+    from edgewright.graph.load import load
+    from edgewright.graph.shapes import infer_shapes
+
+    graph = infer_shapes(load(model)).graph
+    shapes = [value.shape for node in graph for value in node.outputs if value.shape is not None]
+    elements = sum(math.prod(axis if isinstance(axis, int) else 1 for axis in shape) for shape in shapes)
+    return max(FEWEST, ACTIVATION_BYTES // max(4 * elements, 1))
 
 
 def _samples(project: Project, split: str, count: int, inputs: Sequence[TensorSpec]) -> list[Sample]:
