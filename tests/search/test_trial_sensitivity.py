@@ -26,15 +26,17 @@ def test_it_measures_the_quantisation_of_the_recipe_and_not_its_repairs(
 
     def apply(self: Trials, recipe: Recipe) -> Any:
         asked.append(recipe)
-        return SimpleNamespace(path=tmp_path)
+        return SimpleNamespace(path=tmp_path, digest="sha256:0")
 
     monkeypatch.setattr(Trials, "apply", apply)
     config = {"ranges": "percentile", "keep_float": ["@last"], "percent": 99.9}
     chain = Chain(
         find("onnxruntime-u8s7"), config, before=(StepSpec("equalise"),), after=(StepSpec("bias-correction"),)
     )
-    found = Trials.sensitivity(Trials.__new__(Trials), chain.recipe())
-    assert found == expected
+    trials = Trials.__new__(Trials)
+    trials.sensitivities = {}
+    assert trials.sensitivity(chain.recipe()) == expected
+    assert trials.sensitivities == {"onnxruntime-u8s7": "sha256:0"}
     assert [spec.name for spec in asked[0].passes] == ["clean-up", "equalise", "sensitivity"]
     made = registry.make("passes", asked[0].passes[-1])
     assert (made.ranges, made.percent, made.keep_float) == ("percentile", 99.9, ("@last",))  # type: ignore[attr-defined]

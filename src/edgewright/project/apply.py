@@ -18,8 +18,8 @@ from edgewright.errors import UsageError
 from edgewright.project.config import ModelConfig, Project
 from edgewright.project.question import kind_of
 from edgewright.runtimes._machine import local_device
-from edgewright.search.chain import Chain
 from edgewright.search.imported import Imported
+from edgewright.search.passes import PassRunner
 from edgewright.search.trial import read
 from edgewright.store.cache import Cache
 from edgewright.store.files import digest_path, write_atomic
@@ -82,7 +82,7 @@ def apply_passes(job: Job, *, cache: Cache | None = None) -> Applied:
         data = _data(job.project, read(imported, "import.json", Imported).inputs, Path(work))
         made: list[tuple[str, Result]] = [("import", imported)]
         limit = job.project.file.search.calibration_limit if job.project else None
-        chain = Chain(executor, data, limit)
+        chain = PassRunner(executor, data, limit)
         chain.run(imported, job.passes, lambda spec, result: made.append((spec.name, result)))
         artifact = _compiled(job, executor, made[-1][1], data)
         return _written(job, made, artifact)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgewright.core.budget import Budget
-from edgewright.core.measurement import Device, Quality
+from edgewright.core.measurement import Device
 from edgewright.core.recipe import Candidate, StepSpec, Study
 from edgewright.engine import registry, toolchain
 from edgewright.engine.execute import Executor, Input, Result
@@ -15,6 +15,7 @@ from edgewright.errors import ToolchainMissing
 from edgewright.measure.audit import Audit
 from edgewright.measure.survey import Survey
 from edgewright.search.explain import annotate
+from edgewright.search.finish import finish
 from edgewright.search.imported import Imported
 from edgewright.search.ladder import ladder
 from edgewright.search.observer import Observer, Silent
@@ -72,7 +73,8 @@ class _Search:
             self._climb(trials, target, facts)
             self._sweep_options(trials, target)
         self.study = annotate(self.study)
-        self._finish(trials)
+        self.observer.phase("test split")
+        self.study = finish(self.study, trials, self.request)
         self.save(self.study)
         return self.study
 
@@ -179,34 +181,6 @@ class _Search:
             title = f"{chosen.recipe.title}, {threads} threads, batch {batch}"
             self.observer.candidate_started(title, target.name, index, len(others))
             self._add(trials.retime(chosen, artifact, threads, batch))
-
-    def _finish(self, trials: Trials) -> None:
-        """Scores the finalists on `test` and records golden pairs of each winner."""
-        self.observer.phase("test split")
-        assert trials.reference is not None
-        tested = trials.evaluate(trials.reference.artifact, "test", self.threads)
-        reference = _with_test(self.study.reference, tested)
-        self.study = replace(self.study, reference=reference)
-        finalists = {*self.study.winners.values(), *(id for front in self.study.fronts.values() for id in front)}
-        updated = [self._finalist(trials, c, tested) if c.id in finalists else c for c in self.study.candidates]
-        self.study = replace(self.study, candidates=tuple(updated))
-
-    def _finalist(self, trials: Trials, candidate: Candidate, reference: Result) -> Candidate:
-        target = next(t for t in self.request.targets if t.name == candidate.target)
-        artifact = trials.compile(target, trials.apply(candidate.recipe))
-        candidate = _with_test(candidate, trials.evaluate(artifact, "test", self.threads, reference))
-        if candidate.id not in self.study.winners.values():
-            return candidate
-        spec = StepSpec("golden", {"count": self.request.golden, "split": "test", "threads": candidate.threads})
-        golden = self.executor.run("measure", spec, {"artifact": artifact.as_input(), "data": trials.data})
-        return replace(candidate, evidence={**candidate.evidence, "golden": golden.digest})
-
-
-def _with_test(candidate: Candidate, made: Result) -> Candidate:
-    assert candidate.measurement is not None
-    quality = read(made, "quality.json", Quality)
-    evidence = {**candidate.evidence, "test-outcomes": made.digest}
-    return replace(candidate, measurement=replace(candidate.measurement, test=quality), evidence=evidence)
 
 
 def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:

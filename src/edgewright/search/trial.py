@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from edgewright.core.codec import decode_stored
+from edgewright.core.digest import Digest
 from edgewright.core.measurement import Measurement, Quality, Timing
 from edgewright.core.recipe import BROKE, FAILED, MET, REFUSED, Candidate, Recipe, StepSpec
 from edgewright.core.sensitivity import SENSITIVITY_FILE, Sensitivity
@@ -13,7 +14,7 @@ from edgewright.core.target import Artifact, OperatorTime
 from edgewright.engine import registry
 from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ConfigError, DataError, EdgewrightError, MetricFailed, OutOfSpace, ToolchainMissing
-from edgewright.search.chain import Chain
+from edgewright.search.passes import PassRunner
 from edgewright.search.request import Request
 from edgewright.search.rungs import Rung
 
@@ -39,6 +40,7 @@ class Trials:
         imported: The imported model.
         data: The project's data, held against its inputs.
         reference: Set once the original model has been judged.
+        sensitivities: Scheme -> output of the step that measured what each of its groups loses.
     """
 
     def __init__(self, executor: Executor, request: Request, imported: Result, data: Input) -> None:
@@ -47,6 +49,7 @@ class Trials:
         self.imported = imported
         self.data = data
         self.reference: Reference | None = None
+        self.sensitivities: dict[str, Digest] = {}
 
     def judge_reference(self, target: StepSpec, threads: int, batch: int) -> Candidate:
         """Compiles, scores and times the original model.
@@ -99,7 +102,7 @@ class Trials:
 
     def apply(self, recipe: Recipe) -> Result:
         """Runs the passes of `recipe` on the imported model."""
-        chain = Chain(self.executor, self.data, self.request.search.calibration_limit)
+        chain = PassRunner(self.executor, self.data, self.request.search.calibration_limit)
         return chain.run(self.imported, recipe.passes)
 
     def sensitivity(self, recipe: Recipe) -> Sensitivity:
@@ -112,7 +115,10 @@ class Trials:
         known = registry.load("passes", "sensitivity").__dataclass_fields__
         config = {name: value for name, value in recipe.passes[at].config.items() if name in known}
         passes = (*recipe.passes[:at], StepSpec("sensitivity", config))
-        return read(self.apply(Recipe(recipe.title, passes)), SENSITIVITY_FILE, Sensitivity)
+        made = self.apply(Recipe(recipe.title, passes))
+        found = read(made, SENSITIVITY_FILE, Sensitivity)
+        self.sensitivities[found.scheme] = made.digest
+        return found
 
     def compile(self, target: StepSpec, model: Result) -> Result:
         """Compiles `model` for `target`."""

@@ -15,7 +15,7 @@ Made = Callable[[StepSpec, Result], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class PassRunner:
     """Where passes run.
 
     Attributes:
