@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgewright.core.target import Plan
 from edgewright.graph import qdq
 from edgewright.graph.cost import node_macs, tensor_bytes
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,7 @@ def _behind_quantisers(graph: ir.Graph) -> list[ir.Node]:
     dirty: set[int] = set()
     found = []
     for node in graph:
-        if node.op_type in (qdq.QUANTIZE, qdq.DEQUANTIZE) or any(id(value) in dirty for value in node.inputs):
+        if node.op_type in (QUANTIZE, DEQUANTIZE) or any(id(value) in dirty for value in node.inputs):
             dirty.update(id(value) for value in node.outputs)
             found.append(node)
     return found
