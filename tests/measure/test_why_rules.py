@@ -80,6 +80,18 @@ def test_nothing_is_accused_without_a_reason() -> None:
     assert sound.stage == ""
 
 
+def test_a_rounding_that_costs_much_is_named_last() -> None:
+    costly = replace(HEALTHY, pair=("c1", "c2"))
+    found = diagnose(evidence(costly, UNITS["dead range"])).suspects
+    assert [s.cause for s in found] == ["dead range", "coarse rounding"]
+    assert "keep_float=[c1, c2]" in found[-1].fix
+
+
+def test_a_join_in_a_file_that_computes_in_float_is_repaired_in_float() -> None:
+    found = diagnose(evidence(UNITS["joined ranges"], quantised=False)).suspects[0]
+    assert "static-int8" not in found.fix
+
+
 def test_what_brings_nothing_back_is_no_suspect() -> None:
     helpless = replace(UNITS["dead range"], gain_db=0.0)
     assert not diagnose(evidence(helpless)).suspects

@@ -49,8 +49,13 @@ def gather_foreign(
         stages[PRECISION] = figures.EXACT_DB
     if units:
         stages[PRECISION] = min(unit.alone_db for unit in units)
-    quantised = any(layer.range is not None for layer in parity.layers)
-    return Evidence(stages, paths, units, layers, safe_8_bits=safe_8_bits, quantised=quantised), parity
+    return Evidence(stages, paths, units, layers, safe_8_bits=safe_8_bits, quantised=_in_integers(parity)), parity
+
+
+def _in_integers(parity: Parity) -> bool:
+    """Says whether the candidate's layers with weights are rounded; a file called INT8 may compute in float."""
+    weighted = [layer for layer in parity.layers if layer.op in graphs.WEIGHTED]
+    return sum(layer.range is not None for layer in weighted) > len(weighted) / 2
 
 
 def _guilty(model: ir.Model, parity: Parity) -> Iterator[tuple[LayerParity, ir.Node]]:

@@ -48,7 +48,8 @@ def joined_ranges(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspec
         text = _cut_off(unit, members) or _vanishing(unit, members, thresholds)
         if text:
             passes = fixes.quantised(evidence, keep_float=(unit.join,))
-            fix = fixes.apply(evidence, passes)
+            fix = fixes.apply(evidence, passes) if evidence.quantised else fixes.again(evidence)
+            text += "" if evidence.quantised else " (its layers with weights compute in float anyway)"
             yield _of(unit, "joined ranges", _weight(unit, thresholds), f"{text}{_said(unit)}", fix, unit.node)
 
 
@@ -214,6 +215,15 @@ def accumulator_saturation(evidence: Evidence, thresholds: Thresholds) -> Iterat
         yield Suspect(RUNTIME, cause, row.node, row.tensor, (0.6 + 0.4 * row.differing / most), text, fix)
 
 
+def coarse_rounding(evidence: Evidence, thresholds: Thresholds) -> Iterator[Suspect]:
+    """Nothing is wrong with a rounding but that it costs much: named last, so that there is something to try."""
+    for unit in _activations(evidence):
+        if unit.gain_db > thresholds.gain_db / 3 and unit.pair:
+            text = f"rounding {unit.tensor} to 8 bits leaves {unit.alone_db:.1f} dB of it{_said(unit)}"
+            fix = fixes.apply(evidence, fixes.quantised(evidence, keep_float=unit.pair))
+            yield _of(unit, "coarse rounding", 0.1 * _weight(unit, thresholds), text, fix)
+
+
 def _activations(evidence: Evidence) -> Iterator[Unit]:
     return (unit for unit in evidence.units if unit.kind == ACTIVATION)
 
@@ -234,5 +244,6 @@ RULES: tuple[Rule, ...] = (
     calibration_data,
     different_layer,
     accumulator_saturation,
+    coarse_rounding,
 )
 """Rules about the model; those about its input and labels are in `diagnose`."""
