@@ -36,7 +36,14 @@ from edgewright.passes._infer import open_infer
 from edgewright.testing._pass_models import CASES, Case, Feed
 
 EXACT = 1e-5
-TOLERANCE: Mapping[str, float] = {"fp16": 5e-3, "dynamic-int8": 0.05, "static-int8": 0.06, "bias-correction": 0.08}
+TOLERANCE: Mapping[str, float] = {
+    "fp16": 5e-3,
+    "dynamic-int8": 0.05,
+    "static-int8": 0.06,
+    "bias-correction": 0.08,
+    "adaround": 0.06,
+    "weights-only": 0.01,
+}
 NOT_MODEL_TO_MODEL = ("calibrate", "sensitivity")
 SCHEME = {
     "name": "conformance",
@@ -51,7 +58,11 @@ SCHEME = {
     "bias": "int32",
     "outputs": ["Conv", "MatMul", "Gemm"],
 }
-CONFIG: Mapping[str, Mapping[str, Any]] = {"static-int8": {"scheme": SCHEME}}
+CONFIG: Mapping[str, Mapping[str, Any]] = {
+    "static-int8": {"scheme": SCHEME},
+    "adaround": {"steps": 4},
+    "weights-only": {"bits": 8},
+}
 
 
 @dataclass(frozen=True, slots=True)
