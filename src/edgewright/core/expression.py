@@ -50,7 +50,7 @@ def _shown(value: Any) -> str:
         return f"{{{', '.join(f'{_shown(key)}={_shown(each)}' for key, each in value.items())}}}"
     if not isinstance(value, str):
         return json.dumps(value)
-    plain = re.fullmatch(r'[^\s(),=\[\]{}"]+', value) and value not in _WORDS and not _NUMBER.fullmatch(value)
+    plain = re.fullmatch(r'[^\s(),=\[\]{}"]+', value) and value.lower() not in _WORDS and not _NUMBER.fullmatch(value)
     return value if plain else json.dumps(value)
 
 
