@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.target import Scheme
 from edgewright.search.mixed import Measure, mixed_rungs
-from edgewright.search.repair import Best, Chain, better, better_ranges, inside, repair
+from edgewright.search.repair import RANGES, Best, Chain, better, inside, repair, rounded
 from edgewright.search.rungs import CLEAN_UP, Facts, Rung
 
 _INT8_SHARE = 0.1
@@ -30,11 +30,12 @@ RUNGS = (
     "dynamic-int8",
     "static-int8",
     "ranges",
+    "weights",
     "equalise",
     "smooth",
     "bias-correction",
-    "adaround",
     "mixed",
+    "adaround",
     "weights-only",
 )
 """Names of the rungs, as `[search] ladder` takes them."""
@@ -82,7 +83,7 @@ def ladder(
     facts: Facts,
     schemes: tuple[Scheme, ...],
     precisions: Mapping[str, str],
-    measure: Measure,
+    measure: Measure | None,
     *,
     safe_8_bits: bool = False,
 ) -> Generator[Rung, Candidate, None]:
@@ -93,7 +94,7 @@ def ladder(
         facts: About the model.
         schemes: How this runtime can be quantised on this device, the most promising first.
         precisions: Float precision -> "" or why it is not worth trying.
-        measure: Measures how much each quantised group loses; called only where mixed precision is tried.
+        measure: Measures how much each quantised group loses; None leaves mixed precision out.
         safe_8_bits: Whether products of 8-bit weights are added without saturating on this processor.
     """
     refusals = facts.refusals.get(target.name, ())
@@ -132,7 +133,7 @@ _CARRIES_QDQ = "the model already carries QuantizeLinear / DequantizeLinear and 
 
 
 def _static(
-    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], plain: Candidate, measure: Measure
+    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], plain: Candidate, measure: Measure | None
 ) -> Generator[Rung, Candidate, None]:
     refused = _why_no_static(target, facts, schemes)
     if refused:
@@ -145,7 +146,7 @@ def _static(
         candidate = yield Rung("static-int8", chain.recipe(), target)
         tried.results.append(Best(chain, candidate))
     fast = tried.fast()
-    for chain in map(better_ranges, fast):
+    for chain in (change(chain) for chain in fast for change in RANGES):
         candidate = yield Rung("ranges", chain.recipe(), target)
         tried.results.append(Best(chain, candidate))
     if fast and not tried.inside(fast):
@@ -153,17 +154,20 @@ def _static(
 
 
 def _recover(
-    target: StepSpec, facts: Facts, best: Best, plain: Candidate, measure: Measure
+    target: StepSpec, facts: Facts, best: Best, plain: Candidate, measure: Measure | None
 ) -> Generator[Rung, Candidate, None]:
-    """Brings accuracy back where full INT8 is fast enough to be worth it, at last by returning operators to float."""
+    """Brings accuracy back: cheap repairs, operators returned to float, and adaptive rounding, which takes longest."""
     gain = speed(best.candidate) / max(speed(plain), 1e-9)
-    if gain < _PAYS and not facts.size_limited:
+    pays = gain >= _PAYS or facts.size_limited
+    if not pays:
         reason = f"INT8 runs at {gain:.2f}x the speed of float here: nothing to gain by recovering its accuracy"
         yield Rung("bias-correction", best.chain.recipe(note="recovered"), target, refused=reason)
     else:
         best = yield from repair(target, facts, best)
-    if not inside(best.candidate):
-        yield from mixed_rungs(target, best, plain, measure)
+    if measure is not None and not inside(best.candidate):
+        best = yield from mixed_rungs(target, best, plain, measure)
+    if pays and not inside(best.candidate):
+        yield Rung("adaround", rounded(best.chain).recipe(), target)
 
 
 def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> str:

@@ -43,10 +43,22 @@ class Chain:
         return Recipe(title, (CLEAN_UP, *self.before, StepSpec("static-int8", config), *self.after))
 
 
-def better_ranges(chain: Chain) -> Chain:
-    """Ranges chosen per tensor by measured error, weights by least squares."""
-    config = {**chain.config, "ranges": "auto", "weights": "mse"}
-    return replace(chain, config=config, done=("auto ranges, mse weights", *chain.done[1:]))
+def ranged(method: str, **fields: Any) -> Callable[[Chain], Chain]:
+    """Ranges of activations found by `method` instead of their extremes."""
+
+    def apply(chain: Chain) -> Chain:
+        return replace(chain, config={**chain.config, "ranges": method, **fields}, done=(method, *chain.done[1:]))
+
+    return apply
+
+
+RANGES = (ranged("auto"), ranged("percentile", percent=99.99))
+"""Other ranges to try for every scheme that is fast: they cost nothing at run time."""
+
+
+def least_squares(chain: Chain) -> Chain:
+    """Weights clipped where that makes their squared error smaller."""
+    return replace(chain, config={**chain.config, "weights": "mse"}, done=(*chain.done, "mse weights"))
 
 
 def equalised(chain: Chain) -> Chain:
@@ -81,14 +93,13 @@ _ACTIVATIONS = ("Relu", "Clip", "PRelu", "LeakyRelu")
 
 def techniques(facts: Facts) -> tuple[tuple[str, Callable[[Chain], Chain]], ...]:
     """Returns name and change of every technique that fits the model, the cheapest first."""
-    found: list[tuple[str, Callable[[Chain], Chain]]] = []
+    found: list[tuple[str, Callable[[Chain], Chain]]] = [("weights", least_squares)]
     if facts.count("Conv") > 1 and any(map(facts.count, _ACTIVATIONS)):
         found.append(("equalise", equalised))
     if facts.count("LayerNormalization") and facts.count("MatMul"):
         found.append(("smooth", smoothed))
     found.append(("bias-correction", corrected("fast")))
     found.append(("bias-correction", corrected("full")))
-    found.append(("adaround", rounded))
     return tuple(found)
 
 

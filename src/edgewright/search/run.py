@@ -132,9 +132,9 @@ class _Search:
         device = self.executor.device
         schemes, precisions = step.schemes(device), step.precisions(device)  # type: ignore[attr-defined]
         self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
-        measure = trials.sensitivity
-        rungs = ladder(target, facts, schemes, precisions, measure, safe_8_bits=_adds_in_32_bits(device))
         wanted = self.request.search.ladder
+        measure = trials.sensitivity if not wanted or "mixed" in wanted else None
+        rungs = ladder(target, facts, schemes, precisions, measure, safe_8_bits=_adds_in_32_bits(device))
         rung = next(rungs, None)
         while rung is not None:
             skipped = bool(wanted) and rung.name not in wanted and rung.name != "float"
