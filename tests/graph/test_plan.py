@@ -18,6 +18,7 @@ from edgewright.graph.plan import describe
 from edgewright.graph.shapes import infer_shapes
 from edgewright.graph.simplify import simplify
 from edgewright.graph.statistics import Statistics, TensorStatistics, activations
+from edgewright.graph.weights import describe_weights
 from edgewright.testing._pass_models import CASES
 from edgewright.testing.passes import SCHEME
 
@@ -149,3 +150,18 @@ def test_resize_moves_integers_only_where_it_copies_pixels(mode: str, moves: boo
     assert ("r" in quantised(resized(mode), once)) == (not moves)
     groups = decide(resized(mode), dataclasses.replace(once, requantize_shared=True)).groups
     assert (groups["r"] == groups["c"]) == moves
+
+
+def test_weights_behind_the_reshaped_input_take_its_bits_too() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,4,3] x) => (float[4,2] y)
+        <int64[2] shape = {4, 3}, float[3,2] w = {1, 2, 3, 4, 5, 6}> {
+            r = Reshape(x, shape)
+            y = MatMul(r, w)
+        }""")
+    graph = infer_shapes(ir.from_proto(model)).graph
+    scheme = dataclasses.replace(INPUTS_ONLY, weight_bits=8, input_weight_bits=7, shared=("Reshape",))
+    (plan,) = describe_weights(graph.node(1), scheme, {"r": 0.1})
+    assert plan.limits == (-63, 63)
+    (plan,) = describe_weights(graph.node(1), dataclasses.replace(scheme, shared=()), {"r": 0.1})
+    assert plan.limits == (-127, 127)

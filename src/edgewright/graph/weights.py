@@ -29,6 +29,15 @@ def weight_axis(node: ir.Node, weights: NDArray[Any]) -> int | None:
     return 1 if weights.ndim == 2 else None
 
 
+def _is_input(value: ir.Value, moving: tuple[str, ...]) -> bool:
+    """Says whether `value` is the model's input, perhaps in another shape or order."""
+    node = value.producer()
+    while node is not None and node.op_type in moving and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value.is_graph_input()
+
+
 def describe_weights(
     node: ir.Node, scheme: Scheme, scales: Mapping[str, float], rule: str = "minmax"
 ) -> list[TensorPlan]:
@@ -52,7 +61,8 @@ def describe_weights(
     weights = value.const_value.numpy()
     per_channel = scheme.weight_per_channel and node.op_type not in scheme.per_tensor_ops
     axis = weight_axis(node, weights) if per_channel else None
-    bits = scheme.input_weight_bits if scheme.input_weight_bits and data.is_graph_input() else scheme.weight_bits
+    first = scheme.input_weight_bits and _is_input(data, scheme.shared)
+    bits = scheme.input_weight_bits if first else scheme.weight_bits
     grid = weight_grid(scheme.weight, bits, scheme.weight_symmetric)
     bias = _quantised_bias(node, scheme, scales)
     least = None if bias is None else _least_scale(_numbers(bias), scales[data.name or ""], axis is not None)

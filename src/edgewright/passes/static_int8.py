@@ -30,7 +30,7 @@ class StaticInt8:
     """
 
     name: ClassVar[str] = "static-int8"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir")
     needs: ClassVar[tuple[str, ...]] = ("statistics",)
     quantises: ClassVar[bool] = True
