@@ -24,7 +24,7 @@ from edgewright.core.target import NodePlacement
 from edgewright.graph.load import load
 from edgewright.report.evidence import NoEvidence
 from edgewright.report.html import report_html
-from edgewright.report.layer_pictures import drawing, layers_figure, pictures, sensitivity_figure
+from edgewright.report.layer_pictures import Pictures, drawing, layers_figure, pictures, sensitivity_figure
 from edgewright.report.parity_html import covering, parity_html, write_parity_page
 from edgewright.report.parity_text import decibels, parity_table, worst
 
@@ -118,6 +118,14 @@ def test_error_figure_leaves_a_gap_where_layers_are_equal(parity: Parity) -> Non
     total, own = layers_figure(parity)["data"]
     assert (total["y"], own["y"]) == ([30.0, 8.0, None], [30.0, 9.0, None])
     assert EVIL not in str(total["text"])
+
+
+def test_equal_layers_need_no_figure(parity: Parity) -> None:
+    assert not Pictures(parity=parity).exact
+    equal = replace(parity, layers=parity.layers[2:])
+    assert Pictures(parity=equal).exact
+    assert not Pictures(parity=replace(parity, layers=())).exact
+    assert not Pictures().exact
 
 
 def test_histogram_with_its_range() -> None:

@@ -66,6 +66,11 @@ class Pictures:
     precisions: tuple[str, ...] = ()
     parity: Parity | None = None
 
+    @property
+    def exact(self) -> bool:
+        """True when every layer was compared and none differs."""
+        return self.parity is not None and bool(self.parity.layers) and exact(self.parity)
+
 
 def pictures(study: Study, winner: Candidate, evidence: Evidence) -> Pictures:
     """Draws what the evidence of `winner` has: `parity`, `sensitivity`, `model`; what is not there is left out."""
@@ -73,7 +78,7 @@ def pictures(study: Study, winner: Candidate, evidence: Evidence) -> Pictures:
     holder = next((c for c in (winner, *study.of_target(winner.target)) if evidence.file(c, SENSITIVITY)), winner)
     sensitivity = _stored(evidence.file(holder, SENSITIVITY), SENSITIVITY_FILE, Sensitivity)
     figures: dict[str, Any] = {}
-    if parity is not None and parity.layers:
+    if parity is not None and not exact(parity):
         figures["layers"] = layers_figure(parity)
     if sensitivity is not None and sensitivity.groups:
         figures["sensitivity"] = sensitivity_figure(sensitivity, _saved(study, winner))
@@ -88,6 +93,11 @@ def _stored(folder: Path | None, name: str, kind: type[T]) -> T | None:
         return decode_stored(kind, (folder / name).read_bytes())
     except ValueError:
         return None
+
+
+def exact(parity: Parity) -> bool:
+    """Says whether every layer gives exactly what the reference gives."""
+    return all(layer.sqnr_db >= EXACT_DB for layer in parity.layers)
 
 
 def layers_figure(parity: Parity) -> dict[str, Any]:
