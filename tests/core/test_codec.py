@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,9 @@ def test_canonical_json_does_not_depend_on_order(value):
 def test_canonical_json_refuses_nan():
     with pytest.raises(ValueError, match="JSON"):
         canonical_json({"x": float("nan")})
+
+
+def test_paths_are_written_as_text_and_what_has_no_plain_form_is_refused() -> None:
+    assert encode({"model": Path("a/b")}) == {"model": str(Path("a/b"))}
+    with pytest.raises((TypeError, NotImplementedError)):
+        encode(object())

@@ -8,6 +8,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, TypeVar, Union
 
 import msgspec
@@ -57,8 +58,14 @@ def decode_stored(kind: type[T], data: bytes) -> T:
 
 
 def encode(value: Any) -> Any:
-    """Returns plain, JSON-able values."""
-    return msgspec.to_builtins(value)
+    """Returns plain, JSON-able values; paths become text."""
+    return msgspec.to_builtins(value, enc_hook=_path_text)
+
+
+def _path_text(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no plain form")
 
 
 def encode_json(value: Any) -> bytes:
