@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 EXAMPLES = sorted(p.parent for p in ROOT.glob("examples/*/edgewright.toml"))
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.S)
+SHELLS = ("", "sh", "bash", "console")
 
 
 def generator() -> ModuleType:
@@ -63,7 +64,7 @@ def test_a_stale_reference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def commands_of(page: Path) -> set[str]:
-    blocks = "\n".join(body for language, body in FENCE.findall(page.read_text()) if language in ("", "sh", "console"))
+    blocks = "\n".join(body for language, body in FENCE.findall(page.read_text()) if language in SHELLS)
     inline = "\n".join(re.findall(r"`(make \w+|edgewright [a-z]+[^`\n]*)`", page.read_text()))
     return {line.strip().removeprefix("$ ") for line in (blocks.replace("\\\n", " ") + "\n" + inline).splitlines()}
 
@@ -87,11 +88,14 @@ def verbs_and_options() -> dict[str, set[str]]:
 def test_verbs_and_options_exist(page: Path) -> None:
     known = verbs_and_options()
     for line in commands_of(page):
-        match = re.match(r"(?:\S*/)?edgewright ((?:cache )?[a-z]+)\b(.*)", line)
+        match = re.match(r"(?:\S*/)?edgewright ([a-z]+)(?: ([a-z]+))?\b(.*)", line)
         if match:
-            assert match[1] in known, line
-            options = set(re.findall(r"(?<=\s)(--[a-z-]+)", match[2])) - {"--help"}
-            assert options <= known[match[1]], line
+            group = {verb for verb in known if verb.startswith(f"{match[1]} ")}
+            assert group or match[1] in known, line
+            verbs = {f"{match[1]} {match[2]}"} if group and match[2] else group or {match[1]}
+            assert verbs <= set(known), line
+            options = set(re.findall(r"(?<=\s)(--[a-z-]+)", match[3])) - {"--help"}
+            assert options <= set().union(*(known[verb] for verb in verbs)), line
 
 
 def toml_blocks() -> list[tuple[str, str]]:
