@@ -186,7 +186,7 @@ def test_a_fused_kernels_time_goes_to_the_operator_with_weights() -> None:
 figures = st.floats(1e-6, 1.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_it_meets_the_budget_whenever_keeping_enough_does(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 60))
