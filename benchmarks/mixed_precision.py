@@ -2,11 +2,12 @@
 
     python benchmarks/mixed_precision.py                 # YOLOX-nano in ONNX Runtime, at most one point of mAP50
     python benchmarks/mixed_precision.py --front         # every rung of the quality-speed front
-    python benchmarks/mixed_precision.py --no-peer --photos 24
+    python benchmarks/mixed_precision.py --no-peer --samples 24
+    python benchmarks/mixed_precision.py --model mobilenet --drop 0.002 --samples 1000 --ranges minmax
 
-Both start from the same cleaned-up ONNX model and the same calibration samples and judge on the same photos with the
-project's own metric. A full evaluation is one run over all validation photos; the runs in which NNCF ranks its groups
-are shown in the same unit.
+Both start from the same cleaned-up ONNX model and the same calibration samples and judge on the same samples with the
+project's own metric. A full evaluation is one run over all validation samples, that of the original included; the runs
+in which NNCF ranks its groups, and those in which ours measures sensitivity, are shown in the same unit.
 Needs EDGEWRIGHT_BENCH.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from peers.bench import EXAMPLES, PROJECTS
 from rich.console import Console
 from rich.table import Table
 
@@ -37,13 +39,41 @@ from edgewright.runtimes._machine import local_device
 from edgewright.search.imported import Imported
 from edgewright.search.mixed import mixed_rungs, order_groups
 from edgewright.search.operator_costs import operator_costs
-from edgewright.search.repair import Best, Chain
+from edgewright.search.repair import Best, Chain, inside
 from edgewright.search.rungs import CLEAN_UP, Rung
 from edgewright.search.trial import Trials, read
 from edgewright.store.cache import Cache
 
-PROJECT = Path(__file__).resolve().parent.parent / "examples" / "yolox_nano" / "edgewright.toml"
 CONSOLE = Console(width=150)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of one of the two.
+
+    Attributes:
+        name: Whose it is.
+        quality: The metric on the validation samples.
+        calls: How often the whole validation set was run, the original model and full INT8 included.
+        runs: Everything else that was run to rank or measure groups, in the same unit.
+        in_float: Operators in float that full INT8 has in integers.
+        integers: Operators in integers of full INT8.
+        seconds: Wall time; for ours without timing and profiling it would be less.
+        note: What else is to be known.
+    """
+
+    name: str
+    quality: float
+    calls: int
+    runs: float
+    in_float: int
+    integers: int
+    seconds: float
+    note: str = ""
+
+
+class _Late(Exception):
+    """The time for the peer is up."""
 
 
 @dataclass(slots=True)
@@ -52,6 +82,7 @@ class Ours:
 
     trials: Trials
     target: StepSpec
+    samples: int = 0
     tried: list[Candidate] = field(default_factory=list)
 
     def run(self, rung: Rung) -> Candidate:
@@ -61,43 +92,69 @@ class Ours:
         return candidate
 
 
-def prepare(work: Path, photos: int | None, seconds: float) -> Ours:
+def prepare(work: Path, chosen: argparse.Namespace) -> Ours:
     """Imports the model and judges the original."""
-    request = ask(load_project(PROJECT), work)
+    project = EXAMPLES / PROJECTS[chosen.model]
+    request = ask(load_project(project), work)
     request = replace(
         request,
-        search=replace(request.search, timing_seconds=seconds),
-        quality=replace(request.quality, limit=photos),
+        search=replace(request.search, timing_seconds=chosen.seconds),
+        quality=replace(request.quality, limit=chosen.samples),
+        budget=replace(request.budget, quality_drop=chosen.drop),
     )
-    executor = Executor(Cache(work / "cache"), PROJECT.parent, local_device(), seed=0)
+    executor = Executor(Cache(work / "cache"), project.parent, local_device(), seed=0)
     imported = executor.run("sources", request.source, {**request.model, "data": request.data(())})
     data = request.data(read(imported, "import.json", Imported).inputs)
-    ours = Ours(Trials(executor, request, imported, data), StepSpec("onnxruntime"))
+    size = len(open_data(data.path).dataset("tune"))
+    ours = Ours(Trials(executor, request, imported, data), StepSpec("onnxruntime"), min(size, chosen.samples or size))
     ours.tried.append(ours.trials.judge_reference(ours.target, 1, 1))
+    CONSOLE.print(_line(ours.tried[0]))
     return ours
 
 
-def search(ours: Ours, chain: Chain, *, front: bool) -> tuple[Candidate, int, float]:
-    """Float, full INT8, then mixed precision; returns the choice, its evaluations and seconds for sensitivity."""
+def search(ours: Ours, chain: Chain, *, front: bool) -> Found:
+    """Float, full INT8, then mixed precision."""
+    start = time.monotonic()
     plain = ours.run(Rung("float", Recipe("float", (CLEAN_UP,)), ours.target))
     whole = ours.run(Rung("static-int8", chain.recipe(), ours.target))
-    start = time.monotonic()
     sensitivity = ours.trials.sensitivity(chain.recipe())
-    seconds = time.monotonic() - start
     costs = operator_costs(plain, whole, sensitivity.groups)
     for reason in costs.slower().values():
         CONSOLE.print(f"  {reason}")
-    before = len(ours.tried)
-    steps = mixed_rungs(ours.target, Best(chain, whole), plain, lambda recipe: sensitivity)
-    best = _drive(ours, steps)
-    evaluations = len(ours.tried) - before
+    best = Best(chain, whole)
+    if not inside(whole):
+        best = _drive(ours, mixed_rungs(ours.target, best, plain, lambda recipe: sensitivity))
+    calls, took = len(ours.tried), time.monotonic() - start
     if front:
         names = order_groups(costs).names
         for count in (1, 2, 4, 8, 12, 20, 32, 48):
             operators = [name for group in names[:count] for name in costs.groups[group].operators]
             ours.run(Rung("mixed", chain.recipe(tuple(operators), f"first {count} groups in float"), ours.target))
-    CONSOLE.print(f"sensitivity of {len(sensitivity.groups)} groups: {sensitivity.share:.0%} of the multiplications")
-    return best.candidate, evaluations, seconds
+    groups = len(sensitivity.groups)
+    CONSOLE.print(f"sensitivity of {groups} groups: {sensitivity.share:.0%} of the multiplications")
+    runs = sensitivity.share * groups * sensitivity.samples / ours.samples
+    every = _integers(_proto(ours.trials.apply(chain.recipe()).path))
+    kept = every - _integers(_proto(ours.trials.apply(best.candidate.recipe).path))
+    note = best.candidate.recipe.title + ("" if inside(best.candidate) else "; outside the budget")
+    return Found("ours", _quality(best.candidate), calls, runs, kept, every, took, note)
+
+
+def _quality(candidate: Candidate) -> float:
+    assert candidate.measurement is not None
+    return candidate.measurement.tune.figures[0].value
+
+
+def _proto(folder: Path) -> Any:
+    import onnx
+
+    return onnx.load(folder / MODEL_FILE)
+
+
+def _integers(proto: Any) -> int:
+    """Counts the operators whose first two inputs (or the only one) all come from quantisers."""
+    made = {name for node in proto.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    others = [node for node in proto.graph.node if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
+    return sum(all(name in made for name in node.input[:2]) and len(node.input) > 0 for node in others)
 
 
 def _drive(ours: Ours, steps: Any) -> Best:
@@ -130,52 +187,77 @@ class _Session:
         return ()
 
 
-def peer(ours: Ours, drop: float = 0.01) -> tuple[float, int, float, float]:
-    """NNCF's accuracy control on the same ONNX model, judged in ONNX Runtime.
+@dataclass(slots=True)
+class _Judge:
+    """NNCF's validation function: the metric, and each sample's own value, by which it ranks groups of ONNX models."""
 
-    Returns:
-        mAP50 of its model, validations, runs of the model over those of one validation, and seconds.
-    """
+    ours: Ours
+    data: Any
+    metric: Any
+    specs: tuple[tuple[Any, ...], tuple[Any, ...]]
+    known: Mapping[int, tuple[Any, Any]]
+    deadline: float
+    scores: list[tuple[float, int]] = field(default_factory=list)
+    ranked: int = 0
+    models: list[int] = field(default_factory=list)
+
+    def __call__(self, proto: Any, feeds: Iterable[Any]) -> tuple[float, list[float]]:
+        if time.monotonic() > self.deadline:
+            raise _Late
+        found = self.run(proto, feeds)
+        score = self.metric.reduce(found)
+        self.models.append(_integers(proto))
+        if len(found) == self.ours.samples:
+            self.scores.append((score, self.models[-1]))
+            CONSOLE.print(f"  NNCF, full evaluation {len(self.scores)}: {score:.4f}, {self.models[-1]} in integers")
+        else:
+            self.ranked += len(found)
+        return score, [self.metric.reduce([one]) for one in found]
+
+    def run(self, proto: Any, feeds: Iterable[Any]) -> list[Any]:
+        session, found = _Session(proto.SerializeToString(), *self.specs), []
+        for feed in feeds:
+            sample, prepared = self.known[id(feed)]
+            for each, decision in _per_sample(self.data, [sample], [prepared], session.run(feed), Finiteness()):
+                found.append(self.metric.contribution(decision, each.label))
+        return found
+
+
+def peer(ours: Ours, chosen: argparse.Namespace) -> Found:
+    """NNCF's accuracy control on the same ONNX model, judged in ONNX Runtime."""
     import nncf
-    import onnx
 
     model = ours.trials.apply(Recipe("float", (CLEAN_UP,))).path
-    inputs, outputs = tensor_specs(load(model))
-    data = open_data(ours.trials.data.path, inputs)
-    metric = make_metrics(("map50",), data.root)[0]
+    specs = tensor_specs(load(model))
+    data = open_data(ours.trials.data.path, specs[0])
     seen = [
-        (samples[0], prepared[0], {spec.name: feed[spec.name] for spec in inputs})
-        for samples, prepared, feed in data.batches("tune", 1, ours.trials.request.quality.limit)
+        (samples[0], prepared[0], {spec.name: feed[spec.name] for spec in specs[0]})
+        for samples, prepared, feed in data.batches("tune", 1, ours.samples)
     ]
-    calibration = [{spec.name: feed[spec.name] for spec in inputs} for _, _, feed in data.batches("calibration", 1)]
+    calibration = [{spec.name: feed[spec.name] for spec in specs[0]} for _, _, feed in data.batches("calibration", 1)]
+    metric = make_metrics(ours.trials.request.quality.metrics[:1], data.root)[0]
     known = {id(feed): (sample, prepared) for sample, prepared, feed in seen}
-    scores: list[float] = []
-    runs = 0
-
-    def judge(proto: Any, feeds: Iterable[Any]) -> tuple[float, list[float]]:
-        """The metric, and each photo's own value, which NNCF ranks groups by: it has no other way for ONNX models."""
-        nonlocal runs
-        session = _Session(proto.SerializeToString(), inputs, outputs)
-        found = []
-        for feed in feeds:
-            runs += 1
-            sample, prepared = known[id(feed)]
-            for each, decision in _per_sample(data, [sample], [prepared], session.run(feed), Finiteness()):
-                found.append(metric.contribution(decision, each.label))
-        scores.append(metric.reduce(found))
-        CONSOLE.print(f"  NNCF validation {len(scores)} on {len(found)} photos: mAP50 {scores[-1]:.4f}")
-        return scores[-1], [metric.reduce([one]) for one in found]
-
     start = time.monotonic()
-    nncf.quantize_with_accuracy_control(
-        onnx.load(model / MODEL_FILE),
-        nncf.Dataset(calibration),
-        nncf.Dataset([feed for _, _, feed in seen]),
-        judge,
-        max_drop=drop,
-        subset_size=len(calibration),
-    )
-    return scores[-1], len(scores), runs / len(seen), time.monotonic() - start
+    judge = _Judge(ours, data, metric, specs, known, start + 60 * chosen.minutes)
+    feeds, note = [feed for _, _, feed in seen], ""
+    try:
+        made = nncf.quantize_with_accuracy_control(
+            _proto(model),
+            nncf.Dataset(calibration),
+            nncf.Dataset(feeds),
+            judge,
+            max_drop=chosen.drop,
+            subset_size=len(calibration),
+            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                ranking_subset_size=chosen.ranking
+            ),
+        )
+        quality, left = metric.reduce(judge.run(made, feeds)), _integers(made)
+    except _Late:
+        (quality, left), note = judge.scores[-1], f"stopped after {chosen.minutes:g} minutes, counts so far"
+    every = max(judge.models, default=left)
+    seconds = time.monotonic() - start
+    return Found("NNCF", quality, len(judge.scores), judge.ranked / len(seen), every - left, every, seconds, note)
 
 
 def _line(candidate: Candidate) -> str:
@@ -191,7 +273,7 @@ def show(tried: list[Candidate]) -> None:
     """Prints the front, the fastest first."""
     judged = [c for c in tried if c.measurement is not None and c.measurement.timing is not None]
     table = Table(title="quality and speed on this processor, one thread")
-    for column in ("what", "mAP50 (tune)", "speed-up", "95%", "inside the budget"):
+    for column in ("what", "quality (tune)", "speed-up", "95%", "inside the budget"):
         table.add_column(column)
     for candidate in sorted(judged, key=_speed, reverse=True):
         assert candidate.measurement is not None
@@ -214,28 +296,47 @@ def _speed(candidate: Candidate) -> float:
     return timing.speedup.value if timing else 0.0
 
 
+def compare(ours: Ours, founds: list[Found], drop: float) -> None:
+    """Prints both beside each other."""
+    base = _quality(ours.tried[0])
+    table = Table(title=f"original {base:.4f}, at most {drop:g} less, {ours.samples} samples")
+    for column in ("", "quality", "full evaluations", "other runs", "together", "in float", "seconds", "note"):
+        table.add_column(column)
+    for f in founds:
+        kept = f"{f.in_float} of {f.integers}"
+        counts = (str(f.calls), f"{f.runs:.1f}", f"{f.calls + f.runs:.1f}")
+        table.add_row(f.name, f"{f.quality:.4f}", *counts, kept, f"{f.seconds:.0f}", f.note)
+    CONSOLE.print(table)
+    if len(founds) == 2:
+        first, second = founds
+        share = (first.calls + first.runs) / (second.calls + second.runs)
+        CONSOLE.print(
+            f"ours take {first.calls / second.calls:.0%} of NNCF's full evaluations, {share:.0%} with ranking counted"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=tuple(PROJECTS), default="yolox")
+    parser.add_argument("--drop", type=float, default=0.01, help="loss of the metric that is allowed")
     parser.add_argument("--scheme", default="onnxruntime-u8s7")
     parser.add_argument("--ranges", default="percentile")
     parser.add_argument("--percent", type=float, default=99.99)
-    parser.add_argument("--photos", type=int, help="judge on at most so many photos")
+    parser.add_argument("--samples", "--photos", type=int, help="judge on at most so many samples")
+    parser.add_argument("--ranking", type=int, default=300, help="samples on which NNCF ranks its groups")
+    parser.add_argument("--minutes", type=float, default=60.0, help="stop NNCF after so long")
     parser.add_argument("--seconds", type=float, default=20.0, help="longest timing of one candidate")
     parser.add_argument("--front", action="store_true", help="also measure fixed numbers of groups in float")
     parser.add_argument("--no-peer", action="store_true", help="leave NNCF out")
     chosen = parser.parse_args()
     chain = Chain(find(chosen.scheme), {"ranges": chosen.ranges, "percent": chosen.percent}, done=(chosen.ranges,))
     with tempfile.TemporaryDirectory(prefix="edgewright-mixed-") as name:
-        ours = prepare(Path(name), chosen.photos, chosen.seconds)
-        best, evaluations, seconds = search(ours, chain, front=chosen.front)
+        ours = prepare(Path(name), chosen)
+        found = [search(ours, chain, front=chosen.front)]
         show(ours.tried)
-        CONSOLE.print(f"ours: {best.recipe.title}; {evaluations} full evaluations, sensitivity in {seconds:.0f} s")
         if not chosen.no_peer:
-            quality, calls, full, took = peer(ours)
-            CONSOLE.print(f"NNCF accuracy control: mAP50 {quality:.4f}, {took:.0f} s")
-            CONSOLE.print(
-                f"full evaluations, ours to NNCF's: {evaluations} to {calls}, in runs over all photos {full:.1f}"
-            )
+            found.append(peer(ours, chosen))
+        compare(ours, found, chosen.drop)
 
 
 if __name__ == "__main__":
