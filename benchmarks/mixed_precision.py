@@ -3,7 +3,7 @@
     python benchmarks/mixed_precision.py                 # YOLOX-nano in ONNX Runtime, at most one point of mAP50
     python benchmarks/mixed_precision.py --front         # every rung of the quality-speed front
     python benchmarks/mixed_precision.py --no-peer --samples 24
-    python benchmarks/mixed_precision.py --model mobilenet --drop 0.002 --samples 1000 --ranges minmax
+    python benchmarks/mixed_precision.py --model fashion --metrics agreement --drop 0.0025 --samples 1000 --ranges minmax
 
 Both start from the same cleaned-up ONNX model and the same calibration samples and judge on the same samples with the
 project's own metric. A full evaluation is one run over all validation samples, that of the original included; the runs
@@ -33,6 +33,7 @@ from edgewright.graph.load import MODEL_FILE, load, tensor_specs
 from edgewright.graph.schemes import find
 from edgewright.measure._decisions import Finiteness, _per_sample
 from edgewright.measure.metrics import make_metrics
+from edgewright.measure.metrics.agreement import Agreement
 from edgewright.project.config import load_project
 from edgewright.project.question import ask
 from edgewright.runtimes._machine import local_device
@@ -99,7 +100,7 @@ def prepare(work: Path, chosen: argparse.Namespace) -> Ours:
     request = replace(
         request,
         search=replace(request.search, timing_seconds=chosen.seconds),
-        quality=replace(request.quality, limit=chosen.samples),
+        quality=replace(request.quality, limit=chosen.samples, metrics=chosen.metrics or request.quality.metrics),
         budget=replace(request.budget, quality_drop=chosen.drop),
     )
     executor = Executor(Cache(work / "cache"), project.parent, local_device(), seed=0)
@@ -132,7 +133,7 @@ def search(ours: Ours, chain: Chain, *, front: bool) -> Found:
             ours.run(Rung("mixed", chain.recipe(tuple(operators), f"first {count} groups in float"), ours.target))
     groups = len(sensitivity.groups)
     CONSOLE.print(f"sensitivity of {groups} groups: {sensitivity.share:.0%} of the multiplications")
-    runs = sensitivity.share * groups * sensitivity.samples / ours.samples
+    runs = (sensitivity.share or 1.0) * groups * sensitivity.samples / ours.samples
     every = _integers(_proto(ours.trials.apply(chain.recipe()).path))
     kept = every - _integers(_proto(ours.trials.apply(best.candidate.recipe).path))
     note = best.candidate.recipe.title + ("" if inside(best.candidate) else "; outside the budget")
@@ -196,6 +197,7 @@ class _Judge:
     metric: Any
     specs: tuple[tuple[Any, ...], tuple[Any, ...]]
     known: Mapping[int, tuple[Any, Any]]
+    truth: dict[str, Any]
     deadline: float
     scores: list[tuple[float, int]] = field(default_factory=list)
     ranked: int = 0
@@ -204,7 +206,7 @@ class _Judge:
     def __call__(self, proto: Any, feeds: Iterable[Any]) -> tuple[float, list[float]]:
         if time.monotonic() > self.deadline:
             raise _Late
-        found = self.run(proto, feeds)
+        found = self.contributions(proto, feeds)
         score = self.metric.reduce(found)
         self.models.append(_integers(proto))
         if len(found) == self.ours.samples:
@@ -214,13 +216,17 @@ class _Judge:
             self.ranked += len(found)
         return score, [self.metric.reduce([one]) for one in found]
 
-    def run(self, proto: Any, feeds: Iterable[Any]) -> list[Any]:
+    def decide(self, proto: Any, feeds: Iterable[Any]) -> list[tuple[str, Any]]:
+        """Returns identity and decision of every sample."""
         session, found = _Session(proto.SerializeToString(), *self.specs), []
         for feed in feeds:
             sample, prepared = self.known[id(feed)]
-            for each, decision in _per_sample(self.data, [sample], [prepared], session.run(feed), Finiteness()):
-                found.append(self.metric.contribution(decision, each.label))
+            decided = _per_sample(self.data, [sample], [prepared], session.run(feed), Finiteness())
+            found += [(each.id, decision) for each, decision in decided]
         return found
+
+    def contributions(self, proto: Any, feeds: Iterable[Any]) -> list[Any]:
+        return [self.metric.contribution(made, self.truth[name]) for name, made in self.decide(proto, feeds)]
 
 
 def peer(ours: Ours, chosen: argparse.Namespace) -> Found:
@@ -238,8 +244,12 @@ def peer(ours: Ours, chosen: argparse.Namespace) -> Found:
     metric = make_metrics(ours.trials.request.quality.metrics[:1], data.root)[0]
     known = {id(feed): (sample, prepared) for sample, prepared, feed in seen}
     start = time.monotonic()
-    judge = _Judge(ours, data, metric, specs, known, start + 60 * chosen.minutes)
+    judge = _Judge(ours, data, metric, specs, known, {}, start + 60 * chosen.minutes)
     feeds, note = [feed for _, _, feed in seen], ""
+    agreement = isinstance(metric, Agreement)
+    judge.truth.update(
+        judge.decide(_proto(model), feeds) if agreement else {sample.id: sample.label for sample, _, _ in seen}
+    )
     try:
         made = nncf.quantize_with_accuracy_control(
             _proto(model),
@@ -249,10 +259,10 @@ def peer(ours: Ours, chosen: argparse.Namespace) -> Found:
             max_drop=chosen.drop,
             subset_size=len(calibration),
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                ranking_subset_size=chosen.ranking
+                ranking_subset_size=min(chosen.ranking, len(seen) - 1)
             ),
         )
-        quality, left = metric.reduce(judge.run(made, feeds)), _integers(made)
+        quality, left = metric.reduce(judge.contributions(made, feeds)), _integers(made)
     except _Late:
         (quality, left), note = judge.scores[-1], f"stopped after {chosen.minutes:g} minutes, counts so far"
     every = max(judge.models, default=left)
@@ -319,6 +329,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=tuple(PROJECTS), default="yolox")
     parser.add_argument("--drop", type=float, default=0.01, help="loss of the metric that is allowed")
+    parser.add_argument("--metrics", nargs="+", help="in place of the example's, e.g. agreement with the original")
     parser.add_argument("--scheme", default="onnxruntime-u8s7")
     parser.add_argument("--ranges", default="percentile")
     parser.add_argument("--percent", type=float, default=99.99)
