@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewright.core.expression import parse_step, show_step
 from edgewright.core.recipe import StepSpec
 from edgewright.errors import UsageError
-from edgewright.core.expression import parse_step, show_step
 
 SCALARS = st.one_of(st.booleans(), st.none(), st.integers(-(10**9), 10**9), st.text(max_size=12))
 NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True).filter(lambda n: n not in ("true", "false", "none"))

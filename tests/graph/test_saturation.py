@@ -20,6 +20,8 @@ from edgewright.graph.saturation import (
     LARGEST,
     SaturationRisk,
     hint,
+    least_scale,
+    pairs,
     predict,
     saturating_product,
     terms,
@@ -226,7 +228,13 @@ def test_what_is_said_about_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "safe"), [("onnxruntime-u8s8", False), ("onnxruntime-s8s8", False), ("onnxruntime-u8s7", True)]
+    ("scheme", "safe"),
+    [
+        ("onnxruntime-u8s8", False),
+        ("onnxruntime-s8s8", False),
+        ("onnxruntime-u8s7", True),
+        ("onnxruntime-u8s8-pairs", True),
+    ],
 )
 def test_a_network_predicted_safe_is_exact_and_one_predicted_unsafe_is_not(scheme: str, safe: bool) -> None:
     model, plan, statistics, x = _network(scheme)
@@ -285,3 +293,25 @@ def _network(scheme: str) -> tuple[ir.Model, Plan, Statistics, Any]:
     statistics = Statistics(20, seen)
     found = find(scheme)
     return model, describe(decide(model.graph, found), found, statistics), statistics, x
+
+
+@given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 6), st.sampled_from([1, 2, 3]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_safe_pairs_hold_for_every_rounding_and_are_never_coarser_than_seven_bits(
+    seed: int, groups: int, width: int, kernel: int, per_channel: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    node = ir.node("Conv", [], {"group": groups})
+    weights = rng.standard_t(2, (2 * groups, width + 1, kernel, kernel)).astype(np.float32)
+    axis = 0 if per_channel else None
+    scale = np.reshape(np.maximum(least_scale(node, weights, axis), np.abs(weights).max() * 1e-6), (-1, 1, 1, 1))
+    for rounding in (np.rint, np.floor, np.ceil):
+        integers = pairs(terms(node, rounding(weights / scale).astype(np.int64)))
+        assert np.maximum(integers, 0).sum(-1).max() * 255 <= 32767
+        assert np.minimum(integers, 0).sum(-1).min() * 255 >= -32768
+    largest = np.abs(weights).max(axis=(1, 2, 3) if per_channel else None)
+    assert (scale.reshape(-1) <= np.reshape(largest, -1) / 63 + 1e-12).all()
+
+
+def test_depthwise_convolutions_need_no_room() -> None:
+    assert least_scale(ir.node("Conv", [], {"group": 4}), np.ones((4, 1, 3, 3), np.float32), 0) == 0.0

@@ -143,8 +143,8 @@ def test_the_processor_decides_the_order() -> None:
         return tuple(scheme.name for scheme in make(target).schemes(where))
 
     with_vnni = first("onnxruntime", device("x86_64", "avx2", "avx512_vnni"))
-    assert with_vnni == ("onnxruntime-u8s8", "onnxruntime-u8s7", "onnxruntime-s8s8")
-    assert first("onnxruntime", device("x86_64", "avx2"))[0] == "onnxruntime-u8s7"
+    assert with_vnni == ("onnxruntime-u8s8", "onnxruntime-u8s8-pairs", "onnxruntime-s8s8")
+    assert first("onnxruntime", device("x86_64", "avx2"))[0] == "onnxruntime-u8s8-pairs"
     assert first("onnxruntime", device("aarch64", "asimddp"))[0] == "onnxruntime-s8s8"
     assert first("openvino", device("x86_64", "avx2", "avx_vnni")) == ("openvino-u8s8",)
     assert first("openvino", device("x86_64", "avx2")) == ("openvino-u8s8-avx2", "openvino-u8s7")

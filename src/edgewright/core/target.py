@@ -46,6 +46,7 @@ class Scheme:
         float_results: Operators whose result the runtime quantises wrongly when they compute in float.
         fixed_outputs: Operator -> (scale, zero point) of its result, whatever the data.
         per_tensor_ops: Operators whose weights take one scale although `weight_per_channel`.
+        safe_pairs: Scale weights so that no sum of two neighbouring products exceeds 16 bits (see `graph.saturation`).
         skip_adds: Quantise the branch that an Add takes past an operator with weights, and not that operator's result.
         opset: Lowest ONNX opset whose QuantizeLinear knows the types.
     """
@@ -71,6 +72,7 @@ class Scheme:
     fixed_outputs: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     per_tensor_ops: tuple[str, ...] = ()
     skip_adds: bool = False
+    safe_pairs: bool = False
     opset: int = 13
 
 

@@ -37,6 +37,9 @@ SHIFTS = {"uint8": 0, "int8": 128}
 ADDING = ("Conv", "MatMul", "Gemm", "MatMulInteger")
 """Operators with integer kernels that add products of constant weights."""
 
+_PAIR_ROOM = LARGEST // (LEVELS - 1) - 2
+"""Two weights may add up to 128 steps; rounding each up may take one."""
+
 Integers = NDArray[Any]
 
 
@@ -155,6 +158,31 @@ def pairs(weights: Integers) -> Integers:
     odd = weights.shape[1] % 2
     padded = np.pad(weights, ((0, 0), (0, odd))) if odd else weights
     return padded.reshape(len(weights), -1, 2)
+
+
+def least_scale(node: ir.Node, weights: NDArray[Any], axis: int | None) -> NDArray[np.float64] | float:
+    """Returns the smallest scales of int8 weights with which no input can saturate a sum of two products.
+
+    Between 7 and 8 bits, as the largest weight of a channel seldom has a neighbour as large and of the same sign; all
+    8 bits where the kernel adds in 32 bits. Holds for every way of rounding, up or down.
+
+    Args:
+        node: `Conv`, `MatMul` or `Gemm`.
+        weights: Float, in the layout of the graph.
+        axis: Channel axis; None for one scale.
+
+    Returns:
+        One scale per channel or one for all; 0 where nothing limits it.
+    """
+    ordered = terms(node, weights)
+    if ordered is None or node.op_type not in ADDING:
+        return 0.0
+    found = pairs(ordered.astype(np.float64))
+    largest = np.maximum(np.maximum(found, 0).sum(-1), np.maximum(-found, 0).sum(-1)).max(axis=1, initial=0.0)
+    scales = np.asarray(largest / _PAIR_ROOM, np.float64)
+    if axis is None or len(scales) != weights.shape[axis]:
+        return float(scales.max(initial=0.0))
+    return scales
 
 
 def saturating_product(activations: Integers, weights: Integers) -> NDArray[np.int64]:

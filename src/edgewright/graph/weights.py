@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgewright.core.target import Scheme, TensorPlan
 from edgewright.errors import ConfigError
 from edgewright.graph.affine import weight_grid
+from edgewright.graph.saturation import least_scale
 from edgewright.graph.weight_ranges import RULES, weight_parameters
 
 MAX_BIAS = 2**31 - 2**12
@@ -66,9 +67,13 @@ def describe_weights(
     grid = weight_grid(scheme.weight, bits, scheme.weight_symmetric)
     bias = _quantised_bias(node, scheme, scales)
     least = None if bias is None else _least_scale(_numbers(bias), scales[data.name or ""], axis is not None)
-    scale, zero = weight_parameters(weights, axis, grid, scheme.weight_symmetric, rule, 0.0 if least is None else least)
+    room = least_scale(node, weights, axis) if scheme.safe_pairs else 0.0
+    floor = np.maximum(room, 0.0 if least is None else least)
+    scale, zero = weight_parameters(weights, axis, grid, scheme.weight_symmetric, rule, floor)
     what = "extremes" if rule == "minmax" else "least squared error"
     reason = f"{what} per {'channel' if axis is not None else 'tensor'}, {bits} bits"
+    if np.any(np.asarray(room) > 0):
+        reason += ", sums of two products within 16 bits"
     if least is not None and np.any(np.atleast_1d(scale) <= np.asarray(least, np.float32)):
         reason += ", widened so that the bias fits into int32"
     limits = (grid.low, grid.high)

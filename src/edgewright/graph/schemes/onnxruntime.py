@@ -59,6 +59,8 @@ U8S8 = Scheme(
 S8S8 = dataclasses.replace(U8S8, name="onnxruntime-s8s8", activation="int8")
 """For ARM. On x86 only tensors that one operator alone reads become uint8; around the others it computes in float."""
 U8S7 = dataclasses.replace(U8S8, name="onnxruntime-u8s7", weight_bits=7)
+U8S8_PAIRS = dataclasses.replace(U8S8, name="onnxruntime-u8s8-pairs", safe_pairs=True)
+"""As safe as 7 bits and never coarser: scales follow the largest sum of two neighbours, not the largest weight."""
 U8U8 = dataclasses.replace(U8S8, name="onnxruntime-u8u8", weight="uint8")
 U16S8 = dataclasses.replace(
     U8S8,
@@ -70,4 +72,4 @@ U16S8 = dataclasses.replace(
     opset=21,
     caution="ONNX Runtime 1.31 only moves 16-bit integers; between the quantisers it computes in float, no faster",
 )
-ALL = (U8S8, S8S8, U8S7, U8U8, U16S8)
+ALL = (U8S8, S8S8, U8S8_PAIRS, U8S7, U8U8, U16S8)
