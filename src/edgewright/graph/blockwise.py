@@ -114,7 +114,7 @@ def _parameters(block: Floats, bits: int) -> tuple[NDArray[np.float32], NDArray[
 
 
 def _nearest(values: Floats, scale: NDArray[Any], zero: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    return np.clip(np.rint(values / scale) + zero, 0, 2**bits - 1).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values / scale) + zero, 0, 2**bits - 1), np.uint8)
 
 
 def _pack(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -120,13 +120,14 @@ def _descend(
 
     optimiser = torch.optim.Adam([p.logit for p in parameters], lr=settings.rate)
     rng = np.random.default_rng(settings.seed)
+    joint = _joinable(module, parameters, samples, wanted)
     power = float(np.mean([float(y.square().mean()) for y in wanted])) or 1.0
     for step in range(settings.steps):
-        chosen = rng.choice(used, min(settings.batch, len(used)), replace=False)
+        chosen = rng.choice(used, min(settings.batch, len(used)), replace=False).tolist()
         optimiser.zero_grad(set_to_none=True)
         weights = [p.soft() for p in parameters]
         loss = torch.zeros(())
-        for group in _groups(samples, chosen):
+        for group in [chosen] if joint else [[index] for index in chosen]:
             found = module(*_joined(samples, group), *weights)[0]
             loss = loss + (found - torch.cat([wanted[i] for i in group])).square().mean() * len(group)
         loss = loss / (len(chosen) * power)
@@ -138,12 +139,23 @@ def _descend(
         optimiser.step()
 
 
-def _groups(samples: Sequence[Sequence[torch.Tensor]], chosen: Sequence[int]) -> list[list[int]]:
-    """Samples of one shape run together where the block's batch axis is free, which a first axis of 1 tells."""
-    alike = {tuple(x.shape for x in samples[i]) for i in chosen}
-    if len(alike) == 1 and all(x.dim() == 4 for x in samples[chosen[0]]):
-        return [list(chosen)]
-    return [[i] for i in chosen]
+def _joinable(
+    module: fx.GraphModule,
+    parameters: Sequence[_Soft],
+    samples: Sequence[Sequence[torch.Tensor]],
+    wanted: Sequence[torch.Tensor],
+) -> bool:
+    """Says whether the block takes several samples at once: all of one shape, and no size fixed inside it."""
+    import torch
+
+    if len(samples) < 2 or len({tuple(x.shape for x in sample) for sample in samples}) > 1:
+        return False
+    with torch.no_grad():
+        try:
+            found = module(*_joined(samples, [0, 1]), *(p.nearest() for p in parameters))[0]
+        except RuntimeError:
+            return False
+    return bool(found.shape == torch.cat([wanted[0], wanted[1]]).shape)
 
 
 def _joined(samples: Sequence[Sequence[torch.Tensor]], group: Sequence[int]) -> list[torch.Tensor]:
