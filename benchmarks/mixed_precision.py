@@ -129,7 +129,7 @@ def search(ours: Ours, chain: Chain, *, front: bool, any_speed: bool = False) ->
     best = Best(chain, whole)
     if not inside(whole):
         best = _drive(ours, mixed_rungs(ours.target, best, plain, lambda recipe: sensitivity))
-    calls, took = len(ours.tried), time.monotonic() - start
+    calls, took = sum(each.measurement is not None for each in ours.tried), time.monotonic() - start
     if front:
         names = order_groups(costs).names
         for count in (1, 2, 4, 8, 12, 20, 32, 48):
