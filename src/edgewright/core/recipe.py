@@ -23,10 +23,23 @@ class StepSpec:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        shown = ", ".join(
-            f"{k}={v}" if not isinstance(v, bool) else k for k, v in self.config.items() if v not in (None, False, ())
-        )
+        shown = ", ".join(_field(k, v) for k, v in self.config.items() if v not in (None, False, ()))
         return f"{self.name}({shown})" if shown else self.name
+
+
+_LISTED = 4
+
+
+def _field(key: str, value: Any) -> str:
+    """Shows what a reader can take in: a scheme by its name, a long list by its length."""
+    if isinstance(value, bool):
+        return key
+    if isinstance(value, Mapping) and "name" in value:
+        return f"{key}={value['name']}"
+    if isinstance(value, (list, tuple)):
+        names = ", ".join(map(str, value[:_LISTED]))
+        return f"{key}=[{names}{f', and {len(value) - _LISTED} more' if len(value) > _LISTED else ''}]"
+    return f"{key}={value}"
 
 
 @dataclass(frozen=True, slots=True)
