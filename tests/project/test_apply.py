@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -58,3 +59,10 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="something else"):
         module._refuse_other(tmp_path / "out")
+
+
+@pytest.mark.parametrize("spec", [StepSpec("calibrate"), replace(INT8, name="sensitivity")], ids=str)
+def test_passes_that_give_no_model_are_refused(tmp_path: Path, spec: StepSpec) -> None:
+    with pytest.raises(ConfigError, match="measures and gives no model"):
+        apply_passes(Job(tmp_path / "model.onnx", (spec,), tmp_path / "out"), cache=Cache(tmp_path / "cache"))
+    assert not (tmp_path / "out").exists()

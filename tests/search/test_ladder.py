@@ -147,3 +147,9 @@ def test_weights_alone_come_last_and_only_where_products_or_size_count():
     assert [rung.name for rung in climb(facts, (FAST,), {})][-3:] == ["weights-only"] * 3
     few = climb(replace(facts, time_share={"MatMul": 0.05, "Conv": 0.9}), (FAST,), {})
     assert few[-1].refused.startswith("matrix products take little")
+
+
+def test_adaptive_rounding_without_pytorch_is_refused_with_the_install_line():
+    facts = replace(FACTS, absent={"adaround": "needs torch: pip install x"}, size_limited=True)
+    last = [rung for rung in climb(facts, (FAST,), {}, violations=BROKEN) if rung.name == "adaround"]
+    assert [rung.refused for rung in last] == ["needs torch: pip install x"]

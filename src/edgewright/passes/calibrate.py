@@ -41,6 +41,7 @@ class Calibrate:
 
     name: ClassVar[str] = "calibrate"
     version: ClassVar[int] = 3
+    gives_model: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("data",)
 

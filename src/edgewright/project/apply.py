@@ -14,7 +14,7 @@ from edgewright.core.tensors import TensorSpec
 from edgewright.data import data_digest, data_spec
 from edgewright.engine import registry
 from edgewright.engine.execute import Executor, Input, Result
-from edgewright.errors import UsageError
+from edgewright.errors import ConfigError, UsageError
 from edgewright.project.config import ModelConfig, Project
 from edgewright.project.question import kind_of
 from edgewright.runtimes._machine import local_device
@@ -91,7 +91,10 @@ def apply_passes(job: Job, *, cache: Cache | None = None) -> Applied:
 def _check(job: Job) -> None:
     """What is wrong with the question is said before anything runs."""
     for spec in job.passes:
-        registry.make("passes", spec)
+        step = registry.make("passes", spec)
+        if not getattr(step, "gives_model", True):
+            hint = "name passes that change a model; what it measures is made where a pass needs it"
+            raise ConfigError(f"pass {spec.name} measures and gives no model", hint=hint)
     if job.target is not None:
         registry.make("targets", job.target)
     if job.out.suffix == ".onnx" and (job.target is not None or job.keep_steps):

@@ -167,7 +167,7 @@ def _recover(
     if measure is not None and not inside(best.candidate):
         best = yield from mixed_rungs(target, best, plain, measure)
     if pays and not inside(best.candidate):
-        yield Rung("adaround", rounded(best.chain).recipe(), target)
+        yield Rung("adaround", rounded(best.chain).recipe(), target, facts.absent.get("adaround", ""))
 
 
 def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> str:

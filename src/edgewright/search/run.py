@@ -190,7 +190,9 @@ def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:
         kind = _graph_operator(operator.op)
         share[kind] = share.get(kind, 0.0) + operator.microseconds / max(total, 1e-9)
     small = budget.size_bytes is not None or budget.peak_memory_bytes is not None
-    return Facts(survey.quantized, survey.refusals, share, survey.operators, small)
+    lacking = ", ".join(toolchain.missing("torch"))
+    absent = {"adaround": f"needs {lacking}: {toolchain.install_line('torch')}"} if lacking else {}
+    return Facts(survey.quantized, survey.refusals, share, survey.operators, small, absent)
 
 
 def _adds_in_32_bits(device: Device) -> bool:

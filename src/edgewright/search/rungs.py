@@ -20,6 +20,7 @@ class Facts:
         refusals: Target -> why it will not take the model.
         time_share: Operator -> share of the original's measured run time.
         operators: Operator -> how many nodes.
+        absent: Rung -> what must be installed for it, where that is not.
         size_limited: The budget limits size or memory, so that smaller weights pay even where they are not faster.
     """
 
@@ -28,6 +29,7 @@ class Facts:
     time_share: Mapping[str, float]
     operators: Mapping[str, int] = field(default_factory=dict)
     size_limited: bool = False
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def share(self, operators: frozenset[str] | tuple[str, ...]) -> float:
         """Returns the share of the run time that `operators` take together."""

@@ -63,8 +63,13 @@ def _explained(evidence: Evidence) -> bool:
     return not evidence.paths.get("deployed") and any(c.strength > 0.75 for c in evidence.conventions)
 
 
+_WEAK = 0.1
+"""Below this score a suspect does not make a healthy candidate one that lost accuracy."""
+
+
 def _stage(suspects: list[Suspect], stages: dict[str, float], thresholds: Thresholds) -> str:
-    if suspects:
-        return suspects[0].stage
     worst = min(stages, key=lambda stage: stages[stage], default="")
-    return worst if worst and stages[worst] < thresholds.stage_db else ""
+    lost = bool(worst) and stages[worst] < thresholds.stage_db
+    if suspects and (lost or suspects[0].score >= _WEAK):
+        return suspects[0].stage
+    return worst if lost else ""
