@@ -57,9 +57,13 @@ lint: $(VENV)/.dev ## Style, types and architecture
 check: lint ## Style, types, architecture and the fast tests, in under 90 seconds
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not bench and not prove"
 
-bench: $(VENV)/.dev ## Compare with other tools in one interleaved run
-	$(BIN)/python benchmarks/peers --model kws
-	$(BIN)/python benchmarks/peers --model yolox
+bench: $(VENV)/.dev ## Every claim of speed, memory and quality beside other tools (hours; train the examples first)
+	$(BIN)/python benchmarks/calibration.py
+	for model in kws yolox fashion mobilenet banking77; do $(BIN)/python benchmarks/peers --model $$model || exit 1; done
+	$(BIN)/python benchmarks/mixed_precision.py
+	$(BIN)/python benchmarks/hard_mobilenet.py
+	$(BIN)/python benchmarks/low_bits.py --model fashion
+	$(BIN)/python benchmarks/why.py --seed 20261121
 
 prove: $(VENV)/.dev ## The long proofs: killed at every moment, full disk, older processors
 	$(BIN)/python -m pytest -m prove
@@ -69,6 +73,8 @@ examples: $(VENV)/.runtime ## Train and optimise every example (about an hour)
 	  if [ -f examples/$$folder/train.py ]; then $(BIN)/python examples/$$folder/train.py || exit 1; fi; \
 	  $(BIN)/edgewright optimize examples/$$folder/edgewright.toml || exit 1; \
 	done
+	$(BIN)/python examples/fashion_mnist/train.py --network mobilenetv2
+	$(BIN)/edgewright optimize examples/fashion_mnist/mobilenet.toml
 
 docs: $(VENV)/.dev ## Write the reference again from the code
 	$(BIN)/python docs/generate_reference.py
