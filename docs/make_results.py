@@ -21,6 +21,7 @@ TITLES = {
     "keyword-spotting": "Keyword spotting (DS-CNN, TFLite)",
     "yolox-nano": "Detection (YOLOX-nano, ONNX)",
     "fashion-mnist": "Fashion-MNIST (ResNet-20, PyTorch)",
+    "fashion-mnist-mobilenet": "Fashion-MNIST (MobileNetV2, PyTorch)",
     "banking77": "Banking77 (transformer, PyTorch)",
 }
 WIDTH, HEIGHT, GAP, LEFT, TOP, BOTTOM = 400, 250, 24, 58, 44, 42
@@ -48,7 +49,7 @@ class Point:
 
 def studies() -> list[Study]:
     """Returns the studies that are there, in the order of `TITLES`."""
-    found = [decode_stored(Study, p.read_bytes()) for p in ROOT.glob("examples/*/edgewright-out/study.json")]
+    found = [decode_stored(Study, p.read_bytes()) for p in ROOT.glob("examples/*/edgewright-out/**/study.json")]
     known = {study.project: study for study in found if study.winners}
     return [known[name] for name in TITLES if name in known]
 
