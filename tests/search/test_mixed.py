@@ -186,6 +186,17 @@ def test_a_fused_kernels_time_goes_to_the_operator_with_weights() -> None:
 figures = st.floats(1e-6, 1.0)
 
 
+def test_what_profiling_adds_is_taken_back_by_the_measured_speeds() -> None:
+    world = World([0.1, 0.1], [10.0, 10.0], [5.0, 5.0], allowed=0.1)
+    plain, integer = world.plain(), world.start().candidate
+    slowed = replace(integer, operators=tuple(replace(o, microseconds=9.0) for o in integer.operators))
+    costs = operator_costs(plain, slowed, world.groups())
+    assert costs.scale == pytest.approx(5 / 9)
+    assert (costs.total_float, costs.total_integer) == (20.0, pytest.approx(10.0))
+    assert list(costs.integers.values()) == pytest.approx([5.0, 5.0])
+    assert operator_costs(replace(plain, measurement=None), slowed, world.groups()).scale == 1.0
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_it_meets_the_budget_whenever_keeping_enough_does(data: st.DataObject) -> None:

@@ -15,6 +15,7 @@ from edgewright.core.sensitivity import GroupSensitivity
 PRICE = 6e-4
 """Microseconds per value that crosses a border, until one is measured."""
 _MARGIN = 1.1
+_MOST_SCALE = 2.0
 _LEAST_SHARE = 2e-3
 _BORDER_OPS = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput", "Reorder", "Convert")
 
@@ -31,6 +32,7 @@ class Costs:
         border_time: Microseconds of conversions and changes of layout where everything possible is integer.
         total_float: Microseconds of all operators in float.
         total_integer: The same in integers.
+        scale: What profiled times in integers were multiplied by (see `profile_scale`).
     """
 
     groups: Mapping[str, GroupSensitivity]
@@ -40,6 +42,7 @@ class Costs:
     border_time: float
     total_float: float
     total_integer: float
+    scale: float = 1.0
 
     def added(self, names: Collection[str]) -> float:
         """Returns the microseconds that keeping these groups in float adds; negative where it saves time."""
@@ -72,7 +75,7 @@ class Costs:
         crossed = self.crossing(names)
         if not crossed:
             return self
-        paid = sum(operator.microseconds for operator in mixed.operators if operator.op in _BORDER_OPS)
+        paid = self.scale * sum(o.microseconds for o in mixed.operators if o.op in _BORDER_OPS)
         return replace(self, price=max(paid - self.border_time, 0.0) / crossed)
 
 
@@ -86,15 +89,35 @@ def operator_costs(plain: Candidate, quantised: Candidate, groups: Iterable[Grou
     """
     by_name = {group.name: group for group in groups}
     anchors = {operator for group in by_name.values() for operator in group.operators}
+    scale = profile_scale(plain, quantised)
     return Costs(
         groups=by_name,
         floats=node_times(plain, anchors),
-        integers=node_times(quantised, anchors),
+        integers={node: scale * time for node, time in node_times(quantised, anchors).items()},
         price=PRICE,
-        border_time=sum(o.microseconds for o in quantised.operators if o.op in _BORDER_OPS),
-        total_float=sum(o.microseconds for o in plain.operators),
-        total_integer=sum(o.microseconds for o in quantised.operators),
+        border_time=scale * sum(o.microseconds for o in quantised.operators if o.op in _BORDER_OPS),
+        total_float=_total(plain),
+        total_integer=scale * _total(quantised),
+        scale=scale,
     )
+
+
+def profile_scale(plain: Candidate, quantised: Candidate) -> float:
+    """Returns what profiled times of `quantised` are multiplied by to be comparable with those of `plain`.
+
+    Profiling costs time per kernel, and an integer graph has more of them. What was timed without it decides: after
+    scaling, the sums of both profiles stand in the ratio of their measured speeds.
+    """
+    timed = [c.measurement.timing if c.measurement else None for c in (plain, quantised)]
+    sums = _total(plain), _total(quantised)
+    if timed[0] is None or timed[1] is None or not all(sums) or not timed[1].speedup.value:
+        return 1.0
+    faster = timed[1].speedup.value / timed[0].speedup.value
+    return min(max(sums[0] / faster / sums[1], 1 / _MOST_SCALE), _MOST_SCALE)
+
+
+def _total(candidate: Candidate) -> float:
+    return sum(operator.microseconds for operator in candidate.operators)
 
 
 def node_times(candidate: Candidate, anchors: Collection[str]) -> Mapping[str, float]:
