@@ -105,7 +105,7 @@ def _without_peak_at_zero(shape: Shape) -> Floats:
     beside = [counts[i] for i in (zero - 1, zero + 1) if 0 <= i < counts.size]
     if 0 <= zero < counts.size and max(beside) > 0:
         counts[zero] = min(counts[zero], max(beside))
-    return counts
+    return np.asarray(counts)
 
 
 def _running(values: Floats) -> Floats:

@@ -26,12 +26,13 @@ class Layout:
 
     def to_reference(self, candidate: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
         """Returns `candidate` in the reference's layout and `shape`."""
-        return candidate.reshape(_long(candidate.shape)).transpose(self.order).reshape(shape)
+        return np.asarray(candidate.reshape(_long(candidate.shape)).transpose(self.order).reshape(shape))
 
     def to_candidate(self, reference: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
         """Returns `reference` in the candidate's layout and `shape`."""
         back = np.argsort(self.order) if self.order else ()
-        return reference.reshape(_long(reference.shape)).transpose(tuple(int(i) for i in back)).reshape(shape)
+        turned = reference.reshape(_long(reference.shape)).transpose(tuple(int(i) for i in back))
+        return np.asarray(turned.reshape(shape))
 
 
 def layouts(reference: Sequence[int], candidate: Sequence[int]) -> Iterator[Layout]:

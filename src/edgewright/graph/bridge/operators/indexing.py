@@ -26,7 +26,8 @@ def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     count = math.prod(data.shape[:batch_dims])
     flat, places = data.reshape(-1, *data.shape[batch_dims:]), indices.reshape(count, -1, indices.shape[-1])
     row = torch.arange(count, device=data.device).reshape(-1, 1).expand(places.shape[:2])
-    picked = flat[(row, *places.long().unbind(-1))]
+    index = (row, *places.long().unbind(-1))
+    picked = flat[index]
     return picked.reshape(indices.shape[:-1] + data.shape[batch_dims + indices.shape[-1] :])
 
 

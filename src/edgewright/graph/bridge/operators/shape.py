@@ -69,7 +69,8 @@ def slice_(data: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, ste
         chosen = slice(start, end, step).indices(data.shape[axis])
         if step > 0:
             data = data.narrow(axis, min(chosen[0], data.shape[axis]), max(chosen[1] - chosen[0], 0))
-            data = data[(*[slice(None)] * axis, slice(None, None, step))] if step > 1 else data
+            index = (*[slice(None)] * axis, slice(None, None, step))
+            data = data[index] if step > 1 else data
         else:
             data = data.index_select(axis, torch.arange(*chosen, device=data.device))
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -91,7 +92,8 @@ def unfold(x: Tensor, shape: Window) -> Tensor:
     for axis, (extent, stride) in enumerate(zip(shape.extents, shape.strides, strict=True), start=2):
         x = x.unfold(axis, extent, stride)
     steps = tuple(slice(None, None, d) for d in shape.dilations)
-    return x[(Ellipsis, *steps)]  # type: ignore[index]
+    index: Any = (Ellipsis, *steps)
+    return x[index]
 
 
 def by_rank(functions: dict[int, object], rank: int, what: str) -> object:
