@@ -228,3 +228,9 @@ def test_names_with_special_characters_match_themselves_alone(name: str) -> None
     assert fnmatchcase(name, exactly(name))
     assert not fnmatchcase("/a0/Conv", exactly(name))
     assert not fnmatchcase("bc", exactly(name))
+
+
+def test_operators_slower_in_integers_are_named_on_the_candidate() -> None:
+    world = World([0.3, 0.001], [50.0, 10.0], [10.0, 100.0], allowed=0.01)
+    rungs, _ = search(world)
+    assert any("INT8" in note and note.startswith("c1") for note in rungs[0].notes)

@@ -77,6 +77,7 @@ class Candidate:
         lineage: Records of every step that led to the artifact.
         evidence: Name -> digest of files in the store: `artifact`, `model`, `tune-outcomes`, `test-outcomes`.
         error: Message of the failure.
+        notes: What the search knows of it besides: operators kept in float because integers are slower here.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Candidate:
     lineage: tuple[StepRecord, ...] = ()
     evidence: Mapping[str, Digest] = field(default_factory=dict)
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ def mixed_rungs(target: StepSpec, best: Best, plain: Candidate, measure: Measure
         return best
     search = _Bisection(order, costs, best, most)
     while (count := search.next()) is not None:
-        candidate = yield Rung("mixed", search.chain(count).recipe(), target)
+        notes = tuple(order.rejected[name] for name in order.names[:count] if name in order.rejected)
+        candidate = yield Rung("mixed", search.chain(count).recipe(), target, notes=notes)
         search.record(count, candidate)
     return search.best
 

@@ -154,7 +154,7 @@ class _Search:
         index = len(self.study.of_target(rung.target.name)) + 1
         self.observer.candidate_started(rung.recipe.title, rung.target.name, index, max(index, self.expected))
         candidate = trials.run(rung, self.threads, self.batch)
-        return self._add(candidate)
+        return self._add(replace(candidate, notes=rung.notes))
 
     def _add(self, candidate: Candidate) -> Candidate:
         self.study = replace(self.study, candidates=(*self.study.candidates, candidate))

@@ -49,12 +49,14 @@ class Rung:
         recipe: The passes.
         target: The target with its fields.
         refused: Why it is not worth trying; empty to try it.
+        notes: For the candidate that comes of it.
     """
 
     name: str
     recipe: Recipe
     target: StepSpec
     refused: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def with_target(rung: Rung, **fields: Any) -> Rung:
