@@ -20,7 +20,7 @@ EVALUATIONS = 6
 """Most full evaluations."""
 _REMAINDER = 0.1
 """Share of the loss that the first guess leaves."""
-_STEP = 0.25
+_STEP = 0.5
 """The next guess leaves this share of what the last one left."""
 _LESS = 0.99
 _LEAST_TIME = 2e-3
@@ -116,6 +116,7 @@ class _Bisection:
         self._low = 0
         self._high = most + 1
         self._left = EVALUATIONS
+        self._measured = {0: _time(start.candidate)}
 
     def next(self) -> int | None:
         """Returns how many groups to keep in float next; None when the search is over."""
@@ -130,6 +131,7 @@ class _Bisection:
     def record(self, count: int, candidate: Candidate) -> None:
         """Learns from what came of keeping the first `count` groups in float."""
         self._left -= 1
+        self._measured[count] = _time(candidate)
         found = Best(self.chain(count), candidate)
         if inside(candidate):
             self._high = count
@@ -153,16 +155,25 @@ class _Bisection:
         return replace(self._start, config=config, done=(*self._start.done, note))
 
     def _between(self) -> int | None:
-        """Returns the count halfway in time; None where fewer would save next to nothing, or lose as much as before."""
+        """Returns the count halfway in time; None where fewer would save next to nothing, or lose as much as before.
+
+        What was measured at both ends decides how much there is to save; predicted times only share it out.
+        """
         failed = self.order.remaining[self._low]
         spans = [i for i in range(self._low + 1, self._high) if self.order.remaining[i] < _LESS * failed]
-        if not spans:
+        if not spans or self._measured[self._low] > _NO_SLOWER * self._measured[self._high]:
             return None
         time = {i: self.costs.added(self.order.names[:i]) for i in (self._low, *spans, self._high)}
         if time[self._high] - min(time[i] for i in spans) < (1 - _NO_SLOWER) * self.costs.total_integer:
-            return None
+            return spans[len(spans) // 2]
         middle = (time[self._low] + time[self._high]) / 2
         return min(spans, key=lambda i: (abs(time[i] - middle), i))
+
+
+def _time(candidate: Candidate) -> float:
+    """Returns the measured time of one run where the original takes 1; 0 where it was not timed: anything may be saved."""
+    faster = _speed(candidate)
+    return 1 / faster if faster else 0.0
 
 
 def _speed(candidate: Candidate) -> float:
