@@ -171,7 +171,7 @@ class _Bisection:
 
 
 def _time(candidate: Candidate) -> float:
-    """Returns the measured time of one run where the original takes 1; 0 where it was not timed: anything may be saved."""
+    """Returns the measured time of one run, the original taking 1; 0 where none was measured."""
     faster = _speed(candidate)
     return 1 / faster if faster else 0.0
 
