@@ -230,6 +230,28 @@ def test_names_with_special_characters_match_themselves_alone(name: str) -> None
     assert not fnmatchcase("bc", exactly(name))
 
 
+def test_measured_times_decide_whether_there_is_something_to_save_between() -> None:
+    """Profiles that see no difference between the operators do not end the search when the clock sees one."""
+
+    @dataclass(frozen=True)
+    class Clocked(World):
+        def run(self, rung: Rung) -> Candidate:
+            made = super().run(rung)
+            kept = len(rung.recipe.passes[-1].config["keep_float"])
+            assert made.measurement is not None
+            assert made.measurement.timing is not None
+            speed = Ratio(*[2 / (1 + 0.05 * kept)] * 3)
+            timing = replace(made.measurement.timing, speedup=speed)
+            return replace(made, measurement=replace(made.measurement, timing=timing))
+
+    world = Clocked([0.01] * 20, [10.0] * 20, [9.6] * 20, allowed=0.13)
+    rungs, best = search(world)
+    assert len(rungs) > 2
+    assert not best.candidate.violations
+    assert next(len(rung.recipe.passes[-1].config["keep_float"]) for rung in rungs) == 9
+    assert len(best.chain.config["keep_float"]) == 7  # as many as are needed
+
+
 def test_operators_slower_in_integers_are_named_on_the_candidate() -> None:
     world = World([0.3, 0.001], [50.0, 10.0], [10.0, 100.0], allowed=0.01)
     rungs, _ = search(world)
