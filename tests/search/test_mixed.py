@@ -248,7 +248,7 @@ def test_measured_times_decide_whether_there_is_something_to_save_between() -> N
     rungs, best = search(world)
     assert len(rungs) > 2
     assert not best.candidate.violations
-    assert next(len(rung.recipe.passes[-1].config["keep_float"]) for rung in rungs) == 9
+    assert next(len(rung.recipe.passes[-1].config["keep_float"]) for rung in rungs) == 10
     assert len(best.chain.config["keep_float"]) == 7  # as many as are needed
 
 
