@@ -1,0 +1,93 @@
+"""ONNX (float, or with quantisers and a plan) to a TensorFlow Lite file."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgewright.core.target import Plan
+from edgewright.errors import StepFailed
+from edgewright.graph.channels_last import to_channels_last
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
+from edgewright.graph.shapes import bind_axes
+from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
+from edgewright.targets._tflite.emission import Emission
+from edgewright.targets._tflite.fusion import fused_activations
+from edgewright.targets._tflite.integer import integer_nodes
+from edgewright.targets._tflite.lowering.apply import lower
+from edgewright.targets._tflite.options import Compiled, Options
+from edgewright.targets._tflite.table import LOWERINGS, RULES
+
+_PERM = "edgewright.perm"
+
+
+def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
+    """Compiles a model; `model` is left as it is.
+
+    Args:
+        model: The graph; its nodes are named.
+        plan: What ONNX cannot say of its quantisation.
+        options: See `Options`.
+
+    Raises:
+        StepFailed: An operator is not supported (named with its node), or a size is not fixed.
+    """
+    solved = prepare(model, options)
+    graph = solved.graph
+    fused = fused_activations(graph)
+    emission = Emission(options, fused, integer_nodes(graph, fused))
+    inputs = named_inputs(emission, graph)
+    done = {activation.node for activation in fused.values()}
+    for node in graph:
+        if node not in done:
+            _emit(emission, node)
+    outputs = named_outputs(emission, graph)
+    content = emission.file.finish({n: t for n, (t, _) in inputs.items()}, {n: t for n, (t, _) in outputs.items()})
+    return Compiled(
+        content,
+        tuple(emission.trace),
+        {emission.tensor(t).name: (v.name or "", _perm(v)) for t, v in emission.origins.items()},
+        {name: border for name, (_, border) in inputs.items() if border is not None},
+        {name: border for name, (_, border) in outputs.items() if border is not None},
+    )
+
+
+def prepare(model: ir.Model, options: Options) -> ir.Model:
+    """Returns a copy with fixed sizes, lowered, its layout solved."""
+    from edgewright.targets._tflite.folding import fold
+
+    solved = lower(fold(bind_axes(model, {}, default=options.batch)), LOWERINGS)
+    inputs, outputs = moved_borders(solved.graph, options)
+    to_channels_last(solved, inputs, outputs)
+    return solved
+
+
+def unsupported(model: ir.Model) -> tuple[str, ...]:
+    """Returns the operators of a prepared model that no rule knows, each with a node."""
+    missing: dict[str, str] = {}
+    for node in model.graph:
+        if not _known(node):
+            missing.setdefault(node.op_type, node.name or "")
+    return tuple(f"{op} (node {name})" for op, name in missing.items())
+
+
+def _known(node: ir.Node) -> bool:
+    return node.op_type in (QUANTIZE, DEQUANTIZE, "Constant") or (node.domain, node.op_type) in RULES
+
+
+def _emit(emission: Emission, node: ir.Node) -> None:
+    if node.op_type == QUANTIZE:
+        emission.quantise(node)
+    elif node.op_type not in (DEQUANTIZE, "Constant"):
+        rule = RULES.get((node.domain, node.op_type))
+        if rule is None:
+            raise StepFailed(
+                f"LiteRT: operator {node.op_type} of node {node.name} is not supported",
+                hint="rewrite this part of the model with other operators, or leave this target out",
+            )
+        with emission.emitting(node):
+            rule(emission, node)
+
+
+def _perm(value: ir.Value) -> tuple[int, ...]:
+    said = value.metadata_props.get(_PERM, "")
+    return tuple(int(axis) for axis in said.replace(",", " ").split()) if said else ()

@@ -1,0 +1,370 @@
+"""A graph becoming tensors and operators of a TensorFlow Lite file.
+
+Rules speak of ONNX nodes and ask for tensors; whether a tensor holds floats or integers is decided here, once, from the
+quantisers around the node, so that no rule has a branch for quantisation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgewright.errors import StepFailed
+from edgewright.graph.quantisers import DEQUANTIZE, behind, numbers
+from edgewright.graph.shapes import static_shape
+from edgewright.targets._tflite.file import Quantisation, Tensor, TfliteFile
+from edgewright.targets._tflite.fusion import NONE, Fused
+from edgewright.targets._tflite.integer import parameters
+from edgewright.targets._tflite.options import Options
+
+ABSENT = -1
+
+
+class Emission:
+    """Collects the file; `fused` and `integer` say which nodes take an activation in and which run in integers."""
+
+    def __init__(self, options: Options, fused: Mapping[ir.Node, Fused], integer: frozenset[ir.Node]) -> None:
+        self.file = TfliteFile()
+        self.options = options
+        self.trace: list[tuple[str, ...]] = []
+        self.origins: dict[int, ir.Value] = {}
+        """Tensor -> the value of the graph that it holds."""
+        self._fused, self._integer = fused, integer
+        self._numbers: dict[ir.Value, int] = {}
+        self._dequantised: dict[ir.Value, int] = {}
+        self._cached: dict[tuple[ir.Value, str], int] = {}
+        self._sources: tuple[str, ...] = ()
+        self._unused: set[ir.Node] = set()
+        self._constants: dict[Any, int] = {}
+
+    # What rules ask.
+
+    def is_integer(self, node: ir.Node) -> bool:
+        """Says whether a node runs in integers."""
+        return node in self._integer
+
+    def input(self, node: ir.Node, index: int) -> int:
+        """Returns the tensor of an input in the type the node runs in; `ABSENT` for one left out."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        return ABSENT if value is None else self.read(value, integer=self.is_integer(node))
+
+    def output(self, node: ir.Node, index: int = 0) -> int:
+        """Returns the tensor a node writes: behind its fused activation, and of integers where it runs in them."""
+        value = self._fused[node].value if node in self._fused else node.outputs[index]
+        if self.is_integer(node) and (users := [use.node for use in value.uses()]):
+            return self._written(users, value)
+        return self._declared(value)
+
+    def activation(self, node: ir.Node) -> int:
+        """Returns the code of the activation that a node must compute at its end."""
+        self._unused.discard(node)
+        return self._fused[node].code if node in self._fused else NONE
+
+    def constant(self, node: ir.Node, index: int) -> NDArray[Any] | None:
+        """Returns the real value of a constant input, dequantised; None for one that is computed or left out."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        return None if value is None else real(value)
+
+    def shape(self, node: ir.Node, index: int = 0) -> tuple[int, ...]:
+        """Returns the shape of an input of a node."""
+        return shape_of(node.inputs[index])
+
+    def out_shape(self, node: ir.Node, index: int = 0) -> tuple[int, ...]:
+        """Returns the shape of an output of a node."""
+        return shape_of(node.outputs[index])
+
+    def weights(self, node: ir.Node, index: int, perm: Sequence[int] = (), *, hybrid: bool = False) -> int:
+        """Returns the tensor of weights with their axes in another order.
+
+        Args:
+            node: Its reader.
+            index: Of the input.
+            perm: Axes of the input in the order of the tensor; empty for the same order.
+            hybrid: The operator takes int8 weights beside float activations, which it quantises as it runs.
+        """
+        value = node.inputs[index]
+        assert value is not None
+        key = (value, f"{tuple(perm)} {self.is_integer(node)} {hybrid}")
+        if key not in self._cached:
+            self._cached[key] = self._weights(node, value, tuple(perm), hybrid)
+        return self._cached[key]
+
+    def bias(self, node: ir.Node, index: int, data: int, weights: int, channels: int) -> int:
+        """Returns the tensor of a bias: float, or integers of scale = input scale x weight scale; zeros if left out."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        name = f"{node.name}/bias" if value is None else value.name or f"{node.name}/bias"
+        if not self.is_integer(node):
+            if value is not None and (found := real(value)) is None:
+                return self.read(value, integer=False)
+            array = np.zeros(channels, np.float32) if value is None else real(value)
+            assert array is not None
+            return self.const(array.astype(np.float32), name)
+        return self._integer_bias(value, name, self.file.tensors[data], self.file.tensors[weights], channels)
+
+    def const(self, array: NDArray[Any], name: str, quantisation: Quantisation | None = None) -> int:
+        """Adds a constant and returns its tensor; one of equal name, type and content is used again."""
+        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
+        key = (name, str(array.dtype), array.shape, digest, quantisation)
+        if key not in self._constants:
+            self._constants[key] = self.file.tensor(
+                name, array.dtype.name, array.shape, data=array, quantisation=quantisation
+            )
+        return self._constants[key]
+
+    def temp(self, like: int, shape: Sequence[int], name: str, dtype: str = "") -> int:
+        """Adds a tensor for a value inside a rule, with the type and parameters of `like`, or of a plain type."""
+        model = self.file.tensors[like]
+        return self.file.tensor(name, dtype or model.dtype, shape, quantisation=None if dtype else model.quantisation)
+
+    def op(
+        self,
+        op: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: str = "",
+        *,
+        version: int = 1,
+        **fields: Any,
+    ) -> None:
+        """Adds an operator; see `TfliteFile.operator`."""
+        self.file.operator(op, inputs, outputs, options, version=version, **fields)
+        self.trace.append(self._sources)
+
+    def tensor(self, number: int) -> Tensor:
+        """Returns what is known of a tensor."""
+        return self.file.tensors[number]
+
+    # How values become tensors.
+
+    @contextlib.contextmanager
+    def emitting(self, node: ir.Node) -> Iterator[None]:
+        """Marks the operators added inside as made from `node` and its activation.
+
+        Raises:
+            StepFailed: The rule forgot the activation.
+        """
+        fused = self._fused.get(node)
+        before, self._sources = self._sources, tuple(n.name or "" for n in (node, *([fused.node] if fused else [])))
+        if fused is not None:
+            self._unused.add(node)
+        yield
+        self._sources = before
+        if node in self._unused:
+            raise StepFailed(f"{node.op_type} {node.name}: its activation was lost", hint="report this model")
+
+    def take(self, value: ir.Value, *, quantiser: ir.Node | None = None, dtype: str = "") -> int:
+        """Declares an input of the file.
+
+        Args:
+            value: Input of the graph.
+            quantiser: The file takes integers of this QuantizeLinear instead of floats.
+            dtype: Type of the file's integers, if another than the quantiser's.
+        """
+        if quantiser is None:
+            return self._declared(value)
+        made = self._integers_of(quantiser, value)
+        if dtype and dtype != self.file.tensors[made].dtype:
+            return self._shifted_input(value, made, dtype)
+        return made
+
+    def read(self, value: ir.Value, *, integer: bool) -> int:
+        """Returns the tensor of a value, of integers or of what it stands for."""
+        node = value.producer()
+        if node is None or node.op_type != DEQUANTIZE:
+            return self._plain(value)
+        return self._stored(node) if integer else self._dequantise(node)
+
+    def quantise(self, node: ir.Node) -> None:
+        """Emits a QuantizeLinear, unless the node before it has written the integers already."""
+        if node.outputs[0] in self._numbers:
+            return
+        source = node.inputs[0]
+        assert source is not None
+        found = behind(source)
+        if found is not None:
+            data = self._stored(found.node)
+            if self.file.tensors[data].quantisation == parameters(node):
+                self._numbers[node.outputs[0]] = data
+                return
+        else:
+            data = self._plain(source)
+        made = self._integers_of(node, source)
+        with self.emitting(node):
+            self.op("QUANTIZE", [data], [made], "QuantizeOptions")
+
+    def _plain(self, value: ir.Value) -> int:
+        if value in self._numbers:
+            return self._numbers[value]
+        array = numbers(value)
+        if array is None:
+            raise StepFailed(f'value "{value.name}" is used before it is computed', hint="report this model")
+        if array.dtype == np.float32 and self.options.weights == "float16" and array.size > 1:
+            return self._half(value, array)
+        self._numbers[value] = self.const(array, value.name or "constant")
+        return self._numbers[value]
+
+    def _half(self, value: ir.Value, array: NDArray[Any], perm: tuple[int, ...] = ()) -> int:
+        with np.errstate(over="ignore"):
+            short = array.astype(np.float16)
+        if not np.isfinite(short).all():
+            return self.const(array, value.name or "constant")
+        stored = self.const(short, f"{value.name}/float16")
+        made = self.file.tensor(value.name or "constant", "float32", array.shape)
+        self.op("DEQUANTIZE", [stored], [made], "DequantizeOptions", version=3)
+        if not perm:
+            self._numbers[value] = made
+        return made
+
+    def _declared(self, value: ir.Value) -> int:
+        if value not in self._numbers:
+            made = self.file.tensor(value.name or "value", dtype_of(value), shape_of(value))
+            self._numbers[value] = made
+            self.origins[made] = value
+        return self._numbers[value]
+
+    def _written(self, quantisers: Sequence[ir.Node], value: ir.Value) -> int:
+        made = self._integers_of(quantisers[0], value)
+        for other in quantisers[1:]:
+            self._numbers[other.outputs[0]] = made
+        return made
+
+    def _integers_of(self, quantiser: ir.Node, value: ir.Value) -> int:
+        stored = quantiser.outputs[0]
+        if stored not in self._numbers:
+            made = self.file.tensor(
+                value.name or "value", dtype_of(stored), shape_of(value), quantisation=parameters(quantiser)
+            )
+            self._numbers[stored] = made
+            self.origins[made] = value
+        return self._numbers[stored]
+
+    def _stored(self, node: ir.Node) -> int:
+        value = node.inputs[0]
+        assert value is not None
+        if value not in self._numbers:
+            array = numbers(value)
+            if array is None:
+                raise StepFailed(f'integers "{value.name}" are used before they are computed', hint="report this model")
+            self._numbers[value] = self.const(array, value.name or "constant", parameters(node))
+        return self._numbers[value]
+
+    def _dequantise(self, node: ir.Node) -> int:
+        value = node.outputs[0]
+        if value not in self._dequantised:
+            array = real(value)
+            if array is not None:
+                self._dequantised[value] = self.const(array, value.name or "constant")
+            else:
+                made = self.file.tensor(value.name or "value", "float32", shape_of(value))
+                with self.emitting(node):
+                    self.op("DEQUANTIZE", [self._stored(node)], [made], "DequantizeOptions", version=2)
+                self._dequantised[value] = made
+        return self._dequantised[value]
+
+    def _weights(self, node: ir.Node, value: ir.Value, perm: tuple[int, ...], hybrid: bool) -> int:
+        order = perm or tuple(range(len(shape_of(value))))
+        found = behind(value)
+        integers = None if found is None else numbers(found.node.inputs[0])
+        if (
+            found is not None
+            and integers is not None
+            and (self.is_integer(node) or (hybrid and _symmetric(found.node)))
+        ):
+            was = parameters(found.node)
+            axis = None if was.axis is None else order.index(was.axis % len(order))
+            turned = Quantisation(was.scale, was.zero_point, axis)
+            return self.const(np.ascontiguousarray(integers.transpose(order)), value.name or "weights", turned)
+        array = real(value)
+        if array is None:
+            return (
+                self._turned(node, value, order)
+                if order != tuple(range(len(order)))
+                else self.read(value, integer=self.is_integer(node))
+            )
+        array = np.ascontiguousarray(array.transpose(order))
+        if self.options.weights == "float16" and array.size > 1:
+            return self._half(value, array, perm or (0,))
+        return self.const(array, value.name or "weights")
+
+    def _turned(self, node: ir.Node, value: ir.Value, perm: tuple[int, ...]) -> int:
+        data = self.read(value, integer=self.is_integer(node))
+        made = self.temp(data, [shape_of(value)[axis] for axis in perm], f"{value.name}/transposed")
+        self.op("TRANSPOSE", [data, self.const(np.asarray(perm, np.int32), "perm")], [made], "TransposeOptions")
+        return made
+
+    def _integer_bias(self, value: ir.Value | None, name: str, data: Tensor, weights: Tensor, channels: int) -> int:
+        assert data.quantisation is not None and weights.quantisation is not None
+        scale = np.float32(data.quantisation.scale[0]) * np.asarray(weights.quantisation.scale, np.float32)
+        kind = np.int64 if data.dtype == "int16" else np.int32
+        stored = None if value is None else behind(value)
+        if stored is not None and (integers := numbers(stored.node.inputs[0])) is not None:
+            array = integers.astype(kind)
+            scale = np.asarray(parameters(stored.node).scale, np.float32)
+        else:
+            found = np.zeros(channels, np.float32) if value is None else real(value)
+            assert found is not None
+            limits = np.iinfo(kind)
+            array = np.clip(np.rint(found.astype(np.float64) / scale), limits.min, limits.max).astype(kind)
+        per_tensor = scale.size == 1
+        made = Quantisation(tuple(map(float, scale)), (0,) * scale.size, None if per_tensor else 0)
+        return self.const(array, name, made)
+
+    def _shifted_input(self, value: ir.Value, made: int, dtype: str) -> int:
+        inner = self.file.tensors[made]
+        assert inner.quantisation is not None
+        shift = np.iinfo(dtype).min - np.iinfo(inner.dtype).min
+        outer = Quantisation(inner.quantisation.scale, (inner.quantisation.zero_point[0] + int(shift),))
+        taken = self.file.tensor(f"{value.name}_{dtype}", dtype, inner.shape, quantisation=outer)
+        self.op("QUANTIZE", [taken], [made], "QuantizeOptions")
+        return taken
+
+
+def real(value: ir.Value) -> NDArray[Any] | None:
+    """Returns the value of a constant, dequantised where it is stored as integers; None for anything computed."""
+    array = numbers(value)
+    node = value.producer()
+    if array is not None or node is None or node.op_type != DEQUANTIZE:
+        return array
+    integers = numbers(node.inputs[0])
+    if integers is None:
+        return None
+    found = parameters(node)
+    lanes = [1] * integers.ndim
+    if found.axis is not None:
+        lanes[found.axis] = -1
+    scale = np.asarray(found.scale, np.float32).reshape(lanes if found.axis is not None else ())
+    zero = np.asarray(found.zero_point, np.int64).reshape(lanes if found.axis is not None else ())
+    return ((integers.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
+
+
+def shape_of(value: ir.Value | None) -> tuple[int, ...]:
+    """Returns the shape of a value.
+
+    Raises:
+        StepFailed: It is not known.
+    """
+    found = static_shape(value)
+    if found is None:
+        name = value.name if value is not None else "nothing"
+        raise StepFailed(
+            f'the shape of "{name}" is not known: a TensorFlow Lite file has fixed sizes',
+            hint="export with fixed sizes, or clean the model up first",
+        )
+    return found
+
+
+def dtype_of(value: ir.Value) -> str:
+    """Returns NumPy's name of the type of a value."""
+    if value.dtype is None:
+        raise StepFailed(f'the type of "{value.name}" is not known', hint="clean the model up first")
+    return str(value.dtype.numpy().name)
+
+
+def _symmetric(node: ir.Node) -> bool:
+    return dtype_of(node.inputs[0]) == "int8" and not any(parameters(node).zero_point)  # type: ignore[arg-type]
