@@ -100,9 +100,9 @@ class Emission:
         value = node.inputs[index] if index < len(node.inputs) else None
         name = f"{node.name}/bias" if value is None else value.name or f"{node.name}/bias"
         if not self.is_integer(node):
-            if value is not None and (found := real(value)) is None:
-                return self.read(value, integer=False)
             array = np.zeros(channels, np.float32) if value is None else real(value)
+            if array is None and value is not None:
+                return self.read(value, integer=False)
             assert array is not None
             return self.const(array.astype(np.float32), name)
         return self._integer_bias(value, name, self.file.tensors[data], self.file.tensors[weights], channels)
@@ -299,7 +299,8 @@ class Emission:
         return made
 
     def _integer_bias(self, value: ir.Value | None, name: str, data: Tensor, weights: Tensor, channels: int) -> int:
-        assert data.quantisation is not None and weights.quantisation is not None
+        assert data.quantisation is not None
+        assert weights.quantisation is not None
         scale = np.float32(data.quantisation.scale[0]) * np.asarray(weights.quantisation.scale, np.float32)
         kind = np.int64 if data.dtype == "int16" else np.int32
         stored = None if value is None else behind(value)

@@ -1,4 +1,4 @@
-"""Which nodes run in integers: those between DequantizeLinear and QuantizeLinear that TensorFlow Lite has kernels for."""
+"""Which nodes run in integers: those between quantisers that TensorFlow Lite has kernels for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from edgewright.graph.quantisers import QUANTIZE, behind, numbers
 from edgewright.targets._tflite.file import Quantisation
 from edgewright.targets._tflite.fusion import Fused
 
-INTEGER = frozenset(
-    ["Conv", "ConvTranspose", "Gemm", "MatMul", "FullyConnected", "Add", "Sub", "Mul", "Sigmoid", "Tanh", "Softmax", "LeakyRelu", "PRelu", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Concat", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Pad", "Resize", "Slice", "Split", "Gather"]
-)
+_INTEGER = """
+    Conv ConvTranspose Gemm MatMul FullyConnected Add Sub Mul Sigmoid Tanh Softmax LeakyRelu PRelu Relu Clip MaxPool
+    AveragePool GlobalAveragePool ReduceMean Concat Reshape Transpose Squeeze Unsqueeze Flatten Pad Resize Slice Split
+    Gather
+"""
+INTEGER = frozenset(_INTEGER.split())
 
 
 def integer_nodes(graph: ir.Graph, fused: Mapping[ir.Node, Fused]) -> frozenset[ir.Node]:
