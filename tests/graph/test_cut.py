@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgewright.core.target import Plan, Scheme
+from edgewright.core.target import Plan, Scheme, exactly
 from edgewright.graph import qdq
 from edgewright.graph.cut import cut, cut_bytes, with_outputs
-from edgewright.graph.groups import Choice, Group, exactly, groups, part_of
+from edgewright.graph.groups import Choice, Group, groups, part_of
 from edgewright.graph.plan import describe
 from edgewright.graph.schemes import find
 from edgewright.graph.shapes import infer_shapes

@@ -18,7 +18,7 @@ from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.sensitivity import GroupSensitivity, Sensitivity
 from edgewright.core.target import NodePlacement, OperatorTime, Scheme
 from edgewright.search import mixed
-from edgewright.search.mixed import EVALUATIONS, exactly, mixed_rungs, order_groups
+from edgewright.search.mixed import EVALUATIONS, mixed_rungs, order_groups
 from edgewright.search.operator_costs import node_times, operator_costs
 from edgewright.search.repair import Best, Chain, inside
 from edgewright.search.rungs import Rung
@@ -221,13 +221,6 @@ def test_it_meets_the_budget_whenever_keeping_enough_does(data: st.DataObject) -
         assert all(micros(best.candidate) <= micros(other) for other in met)
     if best.candidate.recipe != world.start().candidate.recipe and not world.start().candidate.violations:
         assert inside(best.candidate)
-
-
-@pytest.mark.parametrize("name", ["/a[0]/Conv", "b*", "c?", "plain"])
-def test_names_with_special_characters_match_themselves_alone(name: str) -> None:
-    assert fnmatchcase(name, exactly(name))
-    assert not fnmatchcase("/a0/Conv", exactly(name))
-    assert not fnmatchcase("bc", exactly(name))
 
 
 def test_measured_times_decide_whether_there_is_something_to_save_between() -> None:

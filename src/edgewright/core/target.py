@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -74,6 +75,11 @@ class Scheme:
     skip_adds: bool = False
     safe_pairs: bool = False
     opset: int = 13
+
+
+def exactly(name: str) -> str:
+    """Returns the pattern of `keep_float` that matches the operator called `name` and no other."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
 
 
 @dataclass(frozen=True, slots=True)

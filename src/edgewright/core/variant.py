@@ -13,6 +13,11 @@ VNNI = ("avx512_vnni", "avx_vnni")
 """Instruction sets with which x86 adds products of 8-bit integers in 32 bits."""
 
 
+def adds_in_32_bits(device: Device) -> bool:
+    """Says whether the processor adds products of 8-bit integers in 32 bits: x86 needs VNNI for that."""
+    return device.machine != "x86_64" or not set(VNNI).isdisjoint(device.isa)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A kind of machine; the empty condition is every machine.

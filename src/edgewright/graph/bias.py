@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgewright.core.target import TensorPlan
 from edgewright.graph.affine import dequantise
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.placement import WEIGHTED
 from edgewright.graph.quantisers import Quantiser, behind, numbers
 from edgewright.graph.weights import MAX_BIAS, tensor_plan
@@ -189,12 +190,15 @@ def _make_bias(graph: ir.Graph, layer: BiasedLayer, shift: NDArray[np.float64]) 
     assert weights is not None
     node.resize_inputs(3)
     if data is None or data.scale is None or weights.scale is None or not _integer_biases(graph):
-        value = _initializer(graph, name, shift.astype(np.float32))
+        value = add_initializer(graph, name, shift.astype(np.float32))
         node.replace_input_with(2, value)
         return shift.astype(np.float32).astype(np.float64)
     scale = np.asarray(np.float32(data.scale.reshape(-1)[0]) * weights.scale, np.float32)
     integers = np.clip(np.rint(shift / scale.astype(np.float64)), -MAX_BIAS, MAX_BIAS).astype(np.int32)
-    stored, scales = _initializer(graph, f"{name}/quantised", integers), _initializer(graph, f"{name}/scale", scale)
+    stored, scales = (
+        add_initializer(graph, f"{name}/quantised", integers),
+        add_initializer(graph, f"{name}/scale", scale),
+    )
     dequantiser = ir.node("DequantizeLinear", [stored, scales], {"axis": 0} if scale.ndim else {})
     dequantiser.name, dequantiser.outputs[0].name = f"{name}/DequantizeLinear", f"{name}/dequantised"
     dequantiser.outputs[0].dtype, dequantiser.outputs[0].shape = ir.DataType.FLOAT, stored.shape
@@ -218,19 +222,9 @@ def _own(graph: ir.Graph, old: ir.Value, array: NDArray[Any]) -> ir.Value:
     if len(old.uses()) == 1 and old.is_initializer():
         old.const_value = ir.tensor(array, name=old.name)
         return old
-    return _initializer(graph, f"{old.name}/corrected", array)
+    return add_initializer(graph, f"{old.name}/corrected", array)
 
 
 def _replace(graph: ir.Graph, node: ir.Node, index: int, value: ir.Value) -> None:
     if node.inputs[index] is not value:
         node.replace_input_with(index, value)
-
-
-def _initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    taken, base, count = graph.initializers, name, 1
-    while name in taken:
-        name, count = f"{base}_{count}", count + 1
-    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgewright.core.target import Plan, TensorPlan
 from edgewright.graph.affine import Grid, channel_range, parameters, quantise, weight_grid
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.placement import has_weights, kept_float
 
 _FLOAT = ir.DataType.FLOAT
@@ -56,8 +57,8 @@ class _Rewriter:
         assert weights is not None
         integers, plan = self._weights(node, weights)
         x, x_scale, x_zero = self._activation(node, data)
-        zero = self._constant(f"{node.name}/w_zero_point", np.zeros((), np.int8))
-        scale = self._constant(f"{node.name}/w_scale", _shaped(node, np.asarray(plan.scale, np.float32)))
+        zero = add_initializer(self.graph, f"{node.name}/w_zero_point", np.zeros((), np.int8))
+        scale = add_initializer(self.graph, f"{node.name}/w_scale", _shaped(node, np.asarray(plan.scale, np.float32)))
         convolution = node.op_type == "Conv"
         attributes = list(node.attributes.values()) if convolution else []
         op = "ConvInteger" if convolution else "MatMulInteger"
@@ -81,7 +82,7 @@ class _Rewriter:
         reason = "extremes per channel; activations quantised while running"
         scales = tuple(float(s) for s in scale)
         plan = TensorPlan(value.name or "", "int8", scales, tuple(int(z) for z in zero), axis, reason)
-        return self._constant(f"{node.name}/w_quantised", integers), plan
+        return add_initializer(self.graph, f"{node.name}/w_quantised", integers), plan
 
     def _activation(self, node: ir.Node, data: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         name = data.name or ""
@@ -98,7 +99,7 @@ class _Rewriter:
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is None or node.op_type != "Conv" or bias.const_value is None:
             return bias
-        return self._constant(f"{node.name}/bias", _shaped(node, bias.const_value.numpy()))
+        return add_initializer(self.graph, f"{node.name}/bias", _shaped(node, bias.const_value.numpy()))
 
     def _add(
         self,
@@ -123,12 +124,6 @@ class _Rewriter:
         result.name = name
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
         self.graph.remove(node, safe=True)
-
-    def _constant(self, name: str, numbers: NDArray[Any]) -> ir.Value:
-        tensor = ir.tensor(numbers, name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype))
-        self.graph.register_initializer(value)
-        return value
 
 
 def _shaped(node: ir.Node, per_channel: NDArray[Any]) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgewright.errors import ConfigError
 from edgewright.graph.bias import responses
 from edgewright.graph.channels import ChannelFigures
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.links import Link, input_rows, output_rows
 from edgewright.graph.quantisers import numbers
 
@@ -145,7 +146,7 @@ def _settle_clip(graph: ir.Graph, link: Link, state: _State, seen: Mapping[str, 
     if clip == "bounds" and reached:
         rank = len(node.outputs[0].shape or ())
         limits = (link.limit / state.total[id(link.first)]).astype(np.float32).reshape(-1, *[1] * (rank - 2))
-        least = ir.node("Min", [relu.outputs[0], _constant(graph, f"{node.name}/limits", limits)])
+        least = ir.node("Min", [relu.outputs[0], add_initializer(graph, f"{node.name}/limits", limits)])
         least.name = f"{node.name}/min"
         _describe(least.outputs[0], node.outputs[0])
         relu.outputs[0].name = f"{node.outputs[0].name}/relu"
@@ -192,7 +193,7 @@ def _write(graph: ir.Graph, links: Sequence[Link], state: _State) -> None:
             _update(node, 2, bias)
         elif bias.any():
             node.resize_inputs(3)
-            node.replace_input_with(2, _constant(graph, f"{node.name}/bias", bias))
+            node.replace_input_with(2, add_initializer(graph, f"{node.name}/bias", bias))
 
 
 def _update(node: ir.Node, index: int, array: NDArray[Any]) -> None:
@@ -200,10 +201,3 @@ def _update(node: ir.Node, index: int, array: NDArray[Any]) -> None:
     assert value is not None
     tensor = ir.tensor(np.ascontiguousarray(array, np.float32), name=value.name)
     value.const_value = tensor
-
-
-def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value

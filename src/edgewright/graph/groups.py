@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgewright.core.target import Plan, Scheme
+from edgewright.core.target import Plan, Scheme, exactly
 from edgewright.graph.placement import Placement, after_fused, decide
 from edgewright.graph.shapes import static_shape
 
@@ -54,11 +53,6 @@ class Choice:
     def without(self, names: Iterable[str]) -> Placement:
         """Decides with these operators kept in float too."""
         return decide(self.graph, self.scheme, (*self.keep_float, *map(exactly, names)), self.ops, self.masked)
-
-
-def exactly(name: str) -> str:
-    """Returns the pattern that matches the node called `name` and no other."""
-    return re.sub(r"([*?\[])", r"[\1]", name)
 
 
 def groups(choice: Choice) -> tuple[Group, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgewright.core.target import Plan, TensorPlan
 from edgewright.errors import ConfigError
 from edgewright.graph.affine import Grid, dequantise, quantise, weight_grid
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.names import name_nodes
 from edgewright.graph.placement import WEIGHTED
 from edgewright.graph.quantisers import DEQUANTISED, DEQUANTIZE, QUANTIZE, Quantiser, all_quantisers, behind, one_sided
@@ -110,7 +111,7 @@ def _untie_biases(graph: ir.Graph) -> None:
         uses = [use for use in value.uses() if use.idx == 2 and use.node.op_type in WEIGHTED]
         for use in uses[1:] if len(uses) == len(value.uses()) else uses:
             assert value.const_value is not None
-            own = add_constant(graph, f"{value.name}/{use.node.name}", value.const_value.numpy())
+            own = add_initializer(graph, f"{value.name}/{use.node.name}", value.const_value.numpy())
             use.node.replace_input_with(2, own)
 
 
@@ -151,7 +152,7 @@ def _expand(graph: ir.Graph, node: ir.Node) -> None:
     real = dequantise(integers, scale, zero, axis)
     name = old.name or f"{node.name}/float"
     old.name = f"{name}{DEQUANTISED}"
-    new = add_constant(graph, name, real)
+    new = add_initializer(graph, name, real)
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     for value in stored:
@@ -163,7 +164,7 @@ def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
     assert value.const_value is not None
     grid = Grid("int32", -(2**31), 2**31 - 1) if tensor.dtype == "int32" else _grid(tensor)
     integers = quantise(value.const_value.numpy(), tensor.scale, tensor.zero_point, grid, tensor.axis)
-    stored = add_constant(graph, f"{tensor.tensor}/quantised", integers)
+    stored = add_initializer(graph, f"{tensor.tensor}/quantised", integers)
     node = _dequantize(graph, stored, tensor)
     first = min((use.node for use in value.uses()), key=graph.index)
     users = list(value.uses())
@@ -224,18 +225,10 @@ def _parameters(graph: ir.Graph, tensor: TensorPlan) -> tuple[ir.Value, ir.Value
     shape = () if tensor.axis is None else (len(tensor.scale),)
     scale = np.asarray(tensor.scale, np.float32).reshape(shape)
     zero = np.asarray(tensor.zero_point, tensor.dtype).reshape(shape)
-    scales = add_constant(graph, f"{tensor.tensor}/scale", scale)
+    scales = add_initializer(graph, f"{tensor.tensor}/scale", scale)
     if tensor.dtype == "int32":
         return scales, scales
-    return scales, add_constant(graph, f"{tensor.tensor}/zero_point", zero)
-
-
-def add_constant(graph: ir.Graph, name: str, numbers: NDArray[Any]) -> ir.Value:
-    """Adds an initialiser and returns it."""
-    tensor = ir.tensor(np.ascontiguousarray(numbers).reshape(numbers.shape), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value
+    return scales, add_initializer(graph, f"{tensor.tensor}/zero_point", zero)
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:

@@ -12,6 +12,7 @@ from edgewright.core.target import Plan, Scheme, TensorPlan
 from edgewright.errors import ConfigError
 from edgewright.graph import qdq
 from edgewright.graph.affine import dequantise
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.opset import QDQ_OPSET, raise_opset
 from edgewright.graph.placement import Placement, data_inputs, decide, moves_integers
 from edgewright.graph.plan import UNIT_RANGE, describe
@@ -47,7 +48,7 @@ def _remove(graph: ir.Graph, found: Quantiser) -> None:
         assert found.scale is not None
         zeros = np.broadcast_to(found.zero_point, found.scale.shape)
         real = dequantise(integers, found.scale, zeros, found.axis)
-        new = qdq.add_constant(graph, name if name not in graph.initializers else f"{name}/float", real)
+        new = add_initializer(graph, name, real)
     was_output = old.is_graph_output()
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     inputs = [v for v in (*found.node.inputs, *(found.pair.inputs if found.pair else ())) if v is not None]

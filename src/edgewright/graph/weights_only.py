@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.graph.blockwise import Blocks, Floats, gptq, round_to_nearest
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.placement import has_weights, kept_float
 from edgewright.graph.statistics import Feed, Infer
 
@@ -97,7 +98,7 @@ def _replace(graph: ir.Graph, node: ir.Node, blocks: Blocks, compute: int) -> No
     inputs, outputs = blocks.integers.shape
     integers, scales, zeros = blocks.packed()
     packed: dict[str, NDArray[Any]] = {"integers": integers, "scales": scales, "zero_points": zeros}
-    stored = [_constant(graph, f"{node.name}/{name}", numbers) for name, numbers in packed.items()]
+    stored = [add_initializer(graph, f"{node.name}/{name}", numbers) for name, numbers in packed.items()]
     sizes = {"K": inputs, "N": outputs, "bits": blocks.bits, "block_size": blocks.size, "accuracy_level": compute}
     product = ir.node("MatMulNBits", [node.inputs[0], *stored], sizes, domain=DOMAIN, name=f"{node.name}/nbits")
     made, old = [product], node.outputs[0]
@@ -112,10 +113,3 @@ def _replace(graph: ir.Graph, node: ir.Node, blocks: Blocks, compute: int) -> No
     result.name = name
     ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
     graph.remove(node, safe=True)
-
-
-def _constant(graph: ir.Graph, name: str, numbers: NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(numbers, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from edgewright.core.data import Sample
-from edgewright.core.measurement import Device
 from edgewright.core.parity import Diagnosis
 from edgewright.core.tensors import TensorSpec
+from edgewright.core.variant import adds_in_32_bits
 from edgewright.errors import DataError, EdgewrightError, UsageError
 from edgewright.project.config import Project, load_project
 
@@ -160,8 +160,3 @@ def _safe_8_bits() -> bool:
     from edgewright.runtimes._machine import local_device
 
     return adds_in_32_bits(local_device())
-
-
-def adds_in_32_bits(device: Device) -> bool:
-    """Returns whether the processor adds products of 8-bit integers in 32 bits: x86 needs VNNI for that."""
-    return device.machine != "x86_64" or not {"avx512_vnni", "avx_vnni"}.isdisjoint(device.isa)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.sensitivity import Sensitivity
+from edgewright.core.target import exactly
 from edgewright.search.operator_costs import Costs, operator_costs
 from edgewright.search.repair import Best, Chain, better, inside
 from edgewright.search.rungs import Rung
@@ -179,8 +180,3 @@ def _time(candidate: Candidate) -> float:
 def _speed(candidate: Candidate) -> float:
     timing = candidate.measurement.timing if candidate.measurement else None
     return timing.speedup.value if timing else 0.0
-
-
-def exactly(name: str) -> str:
-    """Returns the pattern of `keep_float` that matches the operator called `name` and no other."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

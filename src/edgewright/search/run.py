@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgewright.core.budget import Budget
-from edgewright.core.measurement import Device
 from edgewright.core.recipe import Candidate, StepSpec, Study
+from edgewright.core.variant import adds_in_32_bits
 from edgewright.engine import registry, toolchain
 from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ToolchainMissing
@@ -134,7 +134,7 @@ class _Search:
         self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
         wanted = self.request.search.ladder
         measure = trials.sensitivity if not wanted or "mixed" in wanted else None
-        rungs = ladder(target, facts, schemes, precisions, measure, safe_8_bits=_adds_in_32_bits(device))
+        rungs = ladder(target, facts, schemes, precisions, measure, safe_8_bits=adds_in_32_bits(device))
         rung = next(rungs, None)
         while rung is not None:
             skipped = bool(wanted) and rung.name not in wanted and rung.name != "float"
@@ -193,11 +193,6 @@ def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:
     lacking = ", ".join(toolchain.missing("torch"))
     absent = {"adaround": f"needs {lacking}: {toolchain.install_line('torch')}"} if lacking else {}
     return Facts(survey.quantized, survey.refusals, share, survey.operators, small, absent)
-
-
-def _adds_in_32_bits(device: Device) -> bool:
-    """Returns whether the processor adds products of 8-bit integers in 32 bits: x86 needs VNNI for that."""
-    return device.machine != "x86_64" or not {"avx512_vnni", "avx_vnni"}.isdisjoint(device.isa)
 
 
 def _graph_operator(kernel: str) -> str:

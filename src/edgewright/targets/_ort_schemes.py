@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from edgewright.core.measurement import Device
 from edgewright.core.target import Scheme
+from edgewright.core.variant import adds_in_32_bits
 from edgewright.graph.schemes.onnxruntime import S8S8, U8S8, U8S8_PAIRS
-
-VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 def schemes_for(device: Device) -> tuple[Scheme, ...]:
@@ -25,6 +24,6 @@ def schemes_for(device: Device) -> tuple[Scheme, ...]:
     """
     if device.machine in ("aarch64", "arm64"):
         return (S8S8, U8S8)
-    if VNNI.intersection(device.isa):
+    if adds_in_32_bits(device):
         return (U8S8, U8S8_PAIRS, S8S8)
     return (U8S8_PAIRS, U8S8)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from edgewright.core.measurement import Device
 from edgewright.core.target import Scheme
+from edgewright.core.variant import adds_in_32_bits
 from edgewright.graph.schemes.openvino import U8S7, U8S8, U8S8_SATURATING
-
-VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 def schemes_for(device: Device) -> tuple[Scheme, ...]:
@@ -18,6 +17,6 @@ def schemes_for(device: Device) -> tuple[Scheme, ...]:
     the rest 8, which keeps a detector's mAP50 where 7 bits everywhere lost 5 points. Depthwise convolutions stay float:
     in integers they are no faster and cost that detector 20 points.)
     """
-    if device.machine == "x86_64" and not VNNI.intersection(device.isa):
+    if not adds_in_32_bits(device):
         return (U8S8_SATURATING, U8S7)
     return (U8S8,)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.core.measurement import Device
+from edgewright.core.variant import adds_in_32_bits
 from edgewright.errors import StepFailed
 from edgewright.testing._fault_bench import CANDIDATE, DEPLOYED, PROJECT, REFERENCE, Bench, names_of
 from edgewright.testing._fault_data import TEST, Samples
@@ -122,7 +123,7 @@ def plant(kind: str, seed: int, folder: Path) -> Case:
 
 def kinds_for(device: Device) -> tuple[str, ...]:
     """Returns the kinds that do harm on a processor: with VNNI nothing saturates."""
-    exact = device.machine != "x86_64" or not {"avx512_vnni", "avx_vnni"}.isdisjoint(device.isa)
+    exact = adds_in_32_bits(device)
     return tuple(kind for kind in KINDS if not (exact and kind == "accumulator saturation"))
 
 

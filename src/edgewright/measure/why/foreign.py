@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.core.parity import CONVERSION, PRECISION, LayerParity, Parity
+from edgewright.graph.initializers import add_initializer
 from edgewright.measure.parity import compare
 from edgewright.measure.why import figures, graphs
 from edgewright.measure.why.evidence import ACTIVATION, Evidence, LayerDifference, Unit
@@ -116,7 +117,7 @@ def _rounding(model: ir.Model, layer: LayerParity) -> ir.Model:
     value = next(v for node in graph for v in node.outputs if v.name == layer.tensor)
     low, high, scale = (np.float32(x) for x in (layer.range.low, layer.range.high, layer.range.scale))
     numbers = {"low": low, "high": high, "scale": scale}
-    constants = {key: _constant(graph, f"{layer.tensor}/{key}", number) for key, number in numbers.items()}
+    constants = {key: add_initializer(graph, f"{layer.tensor}/{key}", np.asarray(number)) for key, number in numbers.items()}
     users = list(value.uses())
     chain = [ir.node("Clip", [value, constants["low"], constants["high"]])]
     for op, other in (("Div", "scale"), ("Round", ""), ("Mul", "scale")):
@@ -135,13 +136,6 @@ def _rounding(model: ir.Model, layer: LayerParity) -> ir.Model:
             value.name, last.name = f"{layer.tensor}/exact", layer.tensor
             graph.outputs[index] = last
     return copy
-
-
-def _constant(graph: ir.Graph, name: str, number: np.float32) -> ir.Value:
-    tensor = ir.tensor(np.asarray(number), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(()), type=ir.TensorType(ir.DataType.FLOAT))
-    graph.register_initializer(value)
-    return value
 
 
 def _different(model: ir.Model, parity: Parity) -> Iterator[LayerDifference]:
