@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.quantisers import numbers
 from edgewright.graph.shapes import infer_shapes, static_shape
 
@@ -56,17 +57,7 @@ class Lowering:
     def constant(self, array: NDArray[Any] | np.generic, name: str = "") -> ir.Value:
         """Adds an initialiser and returns it."""
         assert self._node is not None
-        self._made += 1
-        unique = f"{self._node.name}/{name or 'constant'}_{self._made}"
-        content = np.ascontiguousarray(array).reshape(np.shape(array))
-        made = ir.Value(
-            name=unique,
-            type=ir.TensorType(ir.DataType.from_numpy(content.dtype)),
-            shape=ir.Shape(content.shape),
-            const_value=ir.tensor(content, name=unique),
-        )
-        self.model.graph.register_initializer(made)
-        return made
+        return add_initializer(self.model.graph, f"{self._node.name}/{name or 'constant'}", np.asarray(array))
 
     def number(self, index: int) -> NDArray[Any] | None:
         """Returns the value of a constant input of the node; None where it is computed or left out."""
