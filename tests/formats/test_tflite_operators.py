@@ -269,11 +269,3 @@ def test_custom_operator_is_named(build_tflite: Any, tensor: Any) -> None:
     content = build_tflite([tensor((1, 8)), tensor((1, 8))], [("CUSTOM", [0], [1], None)], [0], [1], custom="MyOp")
     with pytest.raises(SourceError, match="CUSTOM MyOp"):
         to_onnx(parse(content))
-
-
-def test_fully_quantised_file_is_refused_clearly(build_tflite: Any, tensor: Any) -> None:
-    quantised = tensor((1, 8), None, "int8", (0.1,), (3,))
-    content = build_tflite([quantised, quantised], [("RELU", [0], [1], None)], [0], [1])
-    with pytest.raises(SourceError, match="fully quantised files are not read yet") as caught:
-        to_onnx(parse(content))
-    assert "float file" in caught.value.hint

@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("ai_edge_litert.interpreter")
 
-from edgewright.errors import Corrupt, SourceError
+from edgewright.core.codec import decode_stored
+from edgewright.core.target import Plan
+from edgewright.errors import Corrupt
 from edgewright.graph.load import load
 from edgewright.sources._verify import onnxruntime_evaluator
 from edgewright.sources.tflite import TfliteSource
@@ -41,9 +43,17 @@ def _features(clips: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.bench
-def test_a_fully_quantised_file_is_refused(bench: Path, run_source: Run) -> None:
-    with pytest.raises(SourceError, match="fully quantised"):
-        run_source(TfliteSource(), model=bench / "kws" / "kws01_ref_model_int8.tflite")
+def test_a_quantised_keyword_spotter_is_equal_bit_by_bit(bench: Path, run_source: Run) -> None:
+    out, record = run_source(TfliteSource(), model=bench / "kws" / "kws01_ref_model_int8.tflite")
+    assert record["largest_difference"] == 0
+    assert any("takes and gives integers: input_1 int8, Identity int8" in note for note in record["notes"])
+    plan = decode_stored(Plan, (out / "plan.json").read_bytes())
+    by_name = {tensor.tensor: tensor for tensor in plan.tensors}
+    assert (by_name["input_1"].scale, by_name["input_1"].zero_point) == ((0.5847029089927673,), (83,))
+    clips = np.load(bench / "kws" / "kws01_mfcc_int8.npz")
+    features, labels = _features(clips)
+    (scores,) = onnxruntime_evaluator(out / "model.onnx", literal=True)({"input_1": features}).values()
+    assert float(np.mean(scores.argmax(1) == labels)) == pytest.approx(0.902, abs=0.0005)
 
 
 def test_a_truncated_file_is_corrupt(tmp_path: Path, run_source: Run) -> None:

@@ -29,7 +29,13 @@ class Feeds:
     origin: str
 
 
-def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed: int) -> Feeds:
+Grid = tuple[str, float, int]
+"""Integer type, scale and zero point."""
+
+
+def make_feeds(
+    data: Path | None, specs: Sequence[TensorSpec], count: int, seed: int, grids: Mapping[str, Grid] | None = None
+) -> Feeds:
     """Returns `count` batches for a model with the inputs `specs`.
 
     Args:
@@ -37,6 +43,7 @@ def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed:
         specs: Inputs of the model; dynamic axes get size 1.
         count: Number of batches.
         seed: Of the random inputs.
+        grids: Float inputs that the model rounds to scaled integers: random ones take every value of these.
 
     Raises:
         DataError: The data cannot be read.
@@ -45,7 +52,8 @@ def make_feeds(data: Path | None, specs: Sequence[TensorSpec], count: int, seed:
     if real is not None and real.batches:
         return real
     rng = np.random.default_rng(seed)
-    batches = tuple({spec.name: _random(spec, rng) for spec in specs} for _ in range(count))
+    on = grids or {}
+    batches = tuple({spec.name: _random(spec, rng, on.get(spec.name)) for spec in specs} for _ in range(count))
     return Feeds(batches, f"random inputs, seed {seed}")
 
 
@@ -64,8 +72,11 @@ def _real_feeds(data: Path, specs: Sequence[TensorSpec], count: int) -> Feeds | 
     return Feeds(chosen, f"samples of the {split} split")
 
 
-def _random(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
+def _random(spec: TensorSpec, rng: np.random.Generator, grid: Grid | None) -> NDArray[Any]:
     shape = tuple(axis if isinstance(axis, int) else 1 for axis in spec.shape)
+    if grid is not None:
+        integers, scale, zero = np.iinfo(grid[0]), grid[1], grid[2]
+        return ((rng.integers(integers.min, integers.max, shape, endpoint=True) - zero) * scale).astype(np.float32)
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)

@@ -14,15 +14,15 @@ from edgewright.errors import SourceError, ToolchainMissing
 if TYPE_CHECKING:
     from edgewright.sources._verify import Evaluate
 
-_INTEGERS = ("int8", "uint8", "int16")
 
-
-def interpreter_evaluator(content: bytes, outputs: list[str]) -> Evaluate:
+def interpreter_evaluator(content: bytes, outputs: list[str], *, real: bool = True) -> Evaluate:
     """Opens a TensorFlow Lite file in LiteRT.
 
     Args:
         content: The file.
         outputs: Names to give its outputs, in the file's order.
+        real: Where the file takes or gives scaled integers, the evaluator takes and gives the floats they stand for,
+            rounded as QuantizeLinear does; otherwise the integers.
 
     Raises:
         ToolchainMissing: LiteRT is not installed.
@@ -46,27 +46,54 @@ def interpreter_evaluator(content: bytes, outputs: list[str]) -> Evaluate:
 
     def evaluate(feed: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         for detail, value in zip(takes, feed.values(), strict=True):
-            interpreter.set_tensor(detail["index"], value)
+            interpreter.set_tensor(detail["index"], _stored(value, detail) if real else value)
         interpreter.invoke()
-        return {n: np.array(interpreter.get_tensor(d["index"])) for n, d in zip(outputs, gives, strict=True)}
+        found = {n: (d, np.array(interpreter.get_tensor(d["index"]))) for n, d in zip(outputs, gives, strict=True)}
+        return {name: _real(value, detail) if real else value for name, (detail, value) in found.items()}
 
     return evaluate
 
 
+def _parameters(detail: Mapping[str, Any]) -> tuple[np.float32, int] | None:
+    """Returns scale and zero point of a tensor of scaled integers."""
+    found = detail["quantization_parameters"]
+    if np.dtype(detail["dtype"]).kind not in "iu" or not len(found["scales"]):
+        return None
+    return np.float32(found["scales"][0]), int(found["zero_points"][0])
+
+
+def _stored(value: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
+    parameters = _parameters(detail)
+    if parameters is None:
+        return value
+    limits = np.iinfo(detail["dtype"])
+    scaled = np.rint(value.astype(np.float32) / parameters[0]) + parameters[1]
+    return np.asarray(np.clip(scaled, limits.min, limits.max), detail["dtype"])
+
+
+def _real(value: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
+    parameters = _parameters(detail)
+    if parameters is None:
+        return value
+    return np.asarray((value.astype(np.int64) - parameters[1]).astype(np.float32) * parameters[0])
+
+
 def with_float_weights(content: bytes) -> bytes:
-    """Returns the same file with every integer weight replaced by the float32 values it stands for.
+    """Returns the same file with the integer weights of float operators replaced by the float32 values they stand for.
 
     LiteRT runs int8 weights with activations quantised on the fly, which is no reference for the weights themselves.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
+    from edgewright.formats.tflite.convert import hybrid_weights
     from edgewright.formats.tflite.reader import parse
 
     graph = parse(content)
+    hybrid = hybrid_weights(graph)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for read, stored in zip(graph.tensors, model.subgraphs[0].tensors, strict=True):
-        if read.data is not None and read.scale and read.dtype in _INTEGERS:
+    for number, (read, stored) in enumerate(zip(graph.tensors, model.subgraphs[0].tensors, strict=True)):
+        if number in hybrid:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(read.real()).tobytes(), np.uint8)
             model.buffers.append(buffer)

@@ -109,8 +109,13 @@ def describe_feeds(runner: str, feeds: Feeds) -> str:
     return f"{runner}, on {feeds.origin}"
 
 
-def onnxruntime_evaluator(path: Path) -> Evaluate:
+def onnxruntime_evaluator(path: Path, *, literal: bool = False) -> Evaluate:
     """Opens an ONNX file in ONNX Runtime on the CPU.
+
+    Args:
+        path: The file.
+        literal: Compute every operator as the ONNX specification says, quantisers around operators on floats: the
+            integer kernels that ONNX Runtime puts in their place saturate on some processors.
 
     Raises:
         ToolchainMissing: ONNX Runtime is not installed.
@@ -124,6 +129,8 @@ def onnxruntime_evaluator(path: Path) -> Evaluate:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if literal:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public base class

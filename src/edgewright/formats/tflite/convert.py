@@ -1,45 +1,74 @@
-"""A TensorFlow Lite graph as ONNX, float: int8 weights are turned into the float values they stand for."""
+"""A TensorFlow Lite graph as ONNX: float, or with its own quantisation as QuantizeLinear and DequantizeLinear."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from edgewright.errors import SourceError
-from edgewright.formats.tflite import pointwise, shaping, spatial
+from edgewright.formats.tflite import pointwise, quantised, shaping, spatial
 from edgewright.formats.tflite.emitter import Emitter
 from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator, TfliteTensor
 
-OPSET = 18
-RULES = {**spatial.RULES, **pointwise.RULES, **shaping.RULES}
-_INTEGERS = ("int8", "uint8", "int16")
+_IR_VERSIONS = {18: 8, 20: 9, 21: 10}
+RULES = {**spatial.RULES, **pointwise.RULES, **shaping.RULES, **quantised.RULES}
 
 
-def to_onnx(graph: TfliteGraph) -> ir.Model:
+def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
     """Translates `graph`; images become channels-first inside, inputs and outputs keep the file's layout and names.
 
+    Args:
+        graph: The file.
+        integer_io: Inputs and outputs that the file declares as scaled integers stay integers; otherwise they are
+            float32, and rounded inside.
+
     Raises:
-        SourceError: An operator is not supported (it is named with its tensor), or the activations are quantised.
+        SourceError: An operator is not supported (it is named with its tensor).
     """
     check_supported(graph)
-    emitter = Emitter(graph)
+    emitter = Emitter(graph, integer_io=integer_io)
     inputs = [emitter.add_input(number) for number in graph.inputs]
     for op in graph.operators:
         RULES[op.op](emitter, op)
-    outputs = [_output(emitter, number, inputs) for number in graph.outputs]
-    made = ir.Graph(
-        inputs,
-        outputs,
-        nodes=emitter.nodes,
-        initializers=emitter.initializers,
-        opset_imports={"": OPSET},
-        name="tflite",
+    outputs: list[ir.Value] = []
+    for number in graph.outputs:
+        outputs.append(emitter.add_output(number, [*inputs, *outputs]))
+    nodes, initializers = _needed(emitter, outputs)
+    opset = {"": emitter.opset}
+    made = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=opset, name="tflite")
+    return ir.Model(made, ir_version=_IR_VERSIONS[emitter.opset], producer_name="edgewright")
+
+
+def is_quantised(graph: TfliteGraph) -> bool:
+    """Returns whether activations are scaled integers."""
+    return any(t.data is None and t.scaled for t in graph.tensors)
+
+
+def has_hybrid_operators(graph: TfliteGraph) -> bool:
+    """Returns whether float activations meet weights stored as scaled integers (dynamic-range quantisation)."""
+    return any(graph.tensors[number].scaled for number in hybrid_weights(graph))
+
+
+def hybrid_weights(graph: TfliteGraph) -> frozenset[int]:
+    """Returns the scaled constants that operators on float activations read."""
+    return frozenset(
+        number
+        for op in graph.operators
+        if op.op not in ("DEQUANTIZE", "QUANTIZE")
+        for number in op.inputs
+        if number >= 0 and graph.tensors[number].data is not None and graph.tensors[number].scaled
+        if any(graph.tensors[n].dtype == "float32" for n in op.outputs)
     )
-    return ir.Model(made, ir_version=8, producer_name="edgewright")
 
 
-def has_integer_weights(graph: TfliteGraph) -> bool:
-    """Returns whether constants are stored as scaled integers (dynamic-range quantisation)."""
-    return any(t.data is not None and t.scale and t.dtype in _INTEGERS for t in graph.tensors)
+def _needed(emitter: Emitter, outputs: list[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
+    """Returns the nodes and constants that an output depends on: sizes computed for nothing are left out."""
+    wanted = {id(value) for value in outputs}
+    kept = []
+    for node in reversed(emitter.nodes):
+        if any(id(value) in wanted for value in node.outputs):
+            kept.append(node)
+            wanted |= {id(value) for value in node.inputs}
+    return kept[::-1], [value for value in emitter.initializers if id(value) in wanted]
 
 
 def check_supported(graph: TfliteGraph) -> None:
@@ -59,15 +88,24 @@ def check_supported(graph: TfliteGraph) -> None:
 
 
 def _check_tensor(tensor: TfliteTensor) -> None:
-    if tensor.data is None and tensor.scale and tensor.dtype in _INTEGERS:
+    activation = tensor.data is None
+    what = next(
+        (
+            words
+            for wrong, words in (
+                (tensor.sparse, "sparse"),
+                (tensor.details != 0, "quantised in blocks or by a method of its own"),
+                (tensor.dtype.startswith("type "), f"of element {tensor.dtype}"),
+                (activation and tensor.dtype == "int4", "an activation of 4 bits"),
+                (activation and len(tensor.scale) > 1 and tensor.scaled, "an activation with a scale per channel"),
+            )
+            if wrong
+        ),
+        None,
+    )
+    if what:
         raise SourceError(
-            f'tensor "{tensor.name}" is a quantised {tensor.dtype} activation: fully quantised files are not read yet',
-            hint="give the float file (or the one with int8 weights only) that it was made from",
-        )
-    if tensor.variable or tensor.sparse or tensor.dtype.startswith("type "):
-        kind = "a variable" if tensor.variable else "sparse" if tensor.sparse else f"of element {tensor.dtype}"
-        raise SourceError(
-            f'tensor "{tensor.name}" is {kind}, which is not supported',
+            f'tensor "{tensor.name}" is {what}, which is not supported',
             hint="convert the model without it, or import it from PyTorch or ONNX",
         )
 
@@ -75,11 +113,3 @@ def _check_tensor(tensor: TfliteTensor) -> None:
 def _refusal(graph: TfliteGraph, op: TfliteOperator) -> str:
     name = graph.tensors[op.outputs[0]].name if op.outputs else "nothing"
     return f'{op.op} (writes tensor "{name}")'
-
-
-def _output(emitter: Emitter, number: int, inputs: list[ir.Value]) -> ir.Value:
-    value = emitter.last(number)
-    if value in inputs or value.producer() is None:
-        value = emitter.node("Identity", [value], emitter.tensor(number).name)
-        emitter.store(number, value, first=False)
-    return value

@@ -45,5 +45,6 @@ DTYPES = {
     12: "uint64",
     15: "uint32",
     16: "uint16",
+    17: "int4",
 }
-"""Codes of element types that NumPy knows."""
+"""Codes of element types: NumPy's names, and `int4`."""

@@ -94,11 +94,6 @@ def cast(e: Emitter, op: TfliteOperator) -> None:
     e.store(op.outputs[0], e.node("Cast", [value], _name(e, op, first=first), to=int(to)), first=first)
 
 
-def dequantize(e: Emitter, op: TfliteOperator) -> None:
-    """DEQUANTIZE of a constant: its real value."""
-    e.fold(op.outputs[0], e.need_array(op.inputs[0]).astype(np.float32))
-
-
 def operands(e: Emitter, op: TfliteOperator) -> tuple[bool, list[ir.Value]]:
     """Returns whether to work channels-first, and the inputs in that layout."""
     first = len(e.tensor(op.outputs[0]).shape) == 4 and any(e.has_first(n) for n in op.inputs)
@@ -109,10 +104,7 @@ def operands(e: Emitter, op: TfliteOperator) -> tuple[bool, list[ir.Value]]:
 
 def _first(e: Emitter, number: int) -> ir.Value:
     value = e.array(number)
-    if value is None:
-        return e.first(number)
-    lanes = (1,) * (4 - value.ndim) + value.shape
-    return e.constant(value.reshape(lanes).transpose(TO_FIRST), e.tensor(number).name)
+    return e.first(number) if value is None else e.weights(number, TO_FIRST, (1,) * (4 - value.ndim) + value.shape)
 
 
 def _name(e: Emitter, op: TfliteOperator, *, first: bool) -> str:
@@ -131,7 +123,6 @@ RULES: dict[str, Rule] = {
     "RSQRT": rsqrt,
     "GELU": gelu,
     "CAST": cast,
-    "DEQUANTIZE": dequantize,
     **{
         name: unary(kind)
         for name, kind in {

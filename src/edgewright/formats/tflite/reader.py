@@ -18,6 +18,7 @@ from edgewright.errors import Corrupt, SourceError
 from edgewright.formats.tflite.flat import Table, damaged, root
 from edgewright.formats.tflite.names import DTYPES, OPERATORS
 from edgewright.formats.tflite.options import read_options
+from edgewright.formats.tflite.parameters import SCALED, read_parameters
 
 IDENTIFIER = b"TFL3"
 MAX_BYTES = 2 << 30
@@ -29,7 +30,7 @@ class TfliteTensor:
 
     Attributes:
         name: In the file.
-        dtype: NumPy's name, or `type N` for one that NumPy has no word for.
+        dtype: NumPy's name, `int4` (stored as int8 here), or `type N` for one that NumPy has no word for.
         shape: As stored; dynamic axes hold 1.
         dynamic: Which axes the file declares dynamic.
         data: The value of a constant; None for an activation.
@@ -38,6 +39,7 @@ class TfliteTensor:
         axis: The quantised axis.
         variable: Keeps its value between runs.
         sparse: Stored sparsely.
+        details: Number of a method of quantisation other than scales and zero points, 0 for those.
     """
 
     name: str
@@ -50,6 +52,12 @@ class TfliteTensor:
     axis: int = 0
     variable: bool = False
     sparse: bool = False
+    details: int = 0
+
+    @property
+    def scaled(self) -> bool:
+        """Whether its integers stand for real values."""
+        return bool(self.scale) and self.dtype in SCALED
 
     def real(self) -> NDArray[Any]:
         """Returns the value of a constant, integers with a scale turned into float32: scale x (q - zero point)."""
@@ -154,21 +162,19 @@ def _tensor(table: Table, buffers: Sequence[Table], data: bytes) -> TfliteTensor
     code = table.scalar(1, "b")
     dtype = DTYPES.get(code, f"type {code}")
     name = table.text(3)
-    quantization = table.table(4)
-    scale, zero_point = (
-        (None, None) if quantization is None else (quantization.array(2, "f4"), quantization.array(3, "i8"))
-    )
+    parameters = read_parameters(table.table(4), name, dtype, shape)
     return TfliteTensor(
         name,
         dtype,
         shape,
         dynamic if len(dynamic) == len(shape) else (False,) * len(shape),
         _constant(table.scalar(2, "I"), buffers, data, name, dtype, shape),
-        () if scale is None else tuple(float(s) for s in scale),
-        () if zero_point is None else tuple(int(z) for z in zero_point),
-        0 if quantization is None else int(quantization.scalar(6, "i")),
+        parameters.scale,
+        parameters.zero_point,
+        parameters.axis,
         bool(table.scalar(5, "?")),
         table.table(6) is not None,
+        parameters.details,
     )
 
 
@@ -191,10 +197,24 @@ def _constant(
         content = found
     if dtype.startswith("type "):
         return content
+    if dtype == "int4":
+        return _nibbles(content, name, shape)
     kind = np.dtype(dtype).newbyteorder("<")
-    if min(shape, default=1) < 0 or math.prod(shape) * kind.itemsize != content.size:
+    _check_size(math.prod(shape) * kind.itemsize, content, name, dtype, shape)
+    return np.frombuffer(content.tobytes(), kind).reshape(shape).astype(np.dtype(dtype))
+
+
+def _nibbles(content: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Returns 4-bit integers as int8; two per byte, the low half first."""
+    count = math.prod(shape)
+    _check_size((count + 1) // 2, content, name, "int4", shape)
+    halves = np.stack([content & 0xF, content >> 4], axis=-1).reshape(-1)[:count].astype(np.int8)
+    return np.where(halves > 7, halves - 16, halves).astype(np.int8).reshape(shape)
+
+
+def _check_size(expected: int, content: NDArray[Any], name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    if min(shape, default=1) < 0 or expected != content.size:
         raise Corrupt(
             f'tensor "{name}": {dtype}{list(shape)} does not fit the {content.size} bytes stored',
             hint="the file is damaged, or stores this tensor sparsely; convert it again",
         )
-    return np.frombuffer(content.tobytes(), kind).reshape(shape).astype(np.dtype(dtype))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgewright.errors import SourceError
 from edgewright.formats.tflite.emitter import TO_FIRST, TO_LAST, Emitter
 from edgewright.formats.tflite.reader import TfliteOperator
+from edgewright.formats.tflite.spatial import bias
 
 Rule = Callable[[Emitter, TfliteOperator], None]
 
@@ -21,18 +22,26 @@ def fully_connected(e: Emitter, op: TfliteOperator) -> None:
         raise SourceError(
             f'tensor "{name}": shuffled weights are not supported', hint="convert without shuffled weights"
         )
-    width = e.tensor(op.inputs[1]).shape[1]
-    bias = [e.last(op.inputs[2])] if len(op.inputs) > 2 and op.inputs[2] >= 0 else []
+    width, products = e.tensor(op.inputs[1]).shape[1], bias(e, op, 2, op.inputs[0])
     if op.options["keep_num_dims"] and rank > 2:
-        weights = e.constant(e.need_array(op.inputs[1]).T, e.tensor(op.inputs[1]).name)
-        value = e.node("MatMul", [e.last(op.inputs[0]), weights], name if not bias else f"{name}_product")
-        value = e.node("Add", [value, *bias], name) if bias else value
+        value = e.node(
+            "MatMul", [e.last(op.inputs[0]), _turned(e, op.inputs[1])], f"{name}_product" if products else name
+        )
+        value = e.node("Add", [value, *products], name) if products else value
     else:
         source = e.last(op.inputs[0])
         if rank != 2:
             source = e.node("Reshape", [source, _ints(e, [-1, width], name)], f"{name}_rows")
-        value = e.node("Gemm", [source, e.last(op.inputs[1]), *bias], name, transB=1)
+            source = e.rounded(op.inputs[0], source)
+        value = e.node("Gemm", [source, e.last(op.inputs[1]), *products], name, transB=1)
     e.store(op.outputs[0], value, first=False, activation=op.options["activation"])
+
+
+def _turned(e: Emitter, number: int) -> ir.Value:
+    """Returns a matrix transposed."""
+    if e.array(number) is not None:
+        return e.weights(number, (1, 0))
+    return e.rounded(number, e.node("Transpose", [e.last(number)], f"{e.tensor(number).name}_turned", perm=(1, 0)))
 
 
 def reshape(e: Emitter, op: TfliteOperator) -> None:
@@ -53,10 +62,11 @@ def reshape(e: Emitter, op: TfliteOperator) -> None:
 def transpose(e: Emitter, op: TfliteOperator) -> None:
     """TRANSPOSE; one between the two layouts only renames what is there."""
     name, order = e.tensor(op.outputs[0]).name, tuple(int(n) for n in e.need_array(op.inputs[1]))
-    if order == TO_LAST and e.array(op.inputs[0]) is None:
-        e.store(op.outputs[0], e.last(op.inputs[0]), first=True)
-    elif order == TO_FIRST and e.has_first(op.inputs[0]):
-        e.store(op.outputs[0], e.node("Identity", [e.first(op.inputs[0])], name), first=False)
+    same = e.tensor(op.inputs[0]).scale == e.tensor(op.outputs[0]).scale
+    if order == TO_LAST and same and e.array(op.inputs[0]) is None:
+        e.alias(op.outputs[0], e.last(op.inputs[0]), first=True)
+    elif order == TO_FIRST and same and e.has_first(op.inputs[0]):
+        e.alias(op.outputs[0], e.first(op.inputs[0]), first=False)
     else:
         e.store(op.outputs[0], e.node("Transpose", [e.last(op.inputs[0])], name, perm=order), first=False)
 

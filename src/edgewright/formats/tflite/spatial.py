@@ -6,7 +6,7 @@ Padding SAME follows TensorFlow: output = ceil(input / stride), the odd pixel at
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,26 +22,24 @@ _SAME = 0
 
 def conv(e: Emitter, op: TfliteOperator) -> None:
     """CONV_2D: weights [out, height, width, in / groups]."""
-    weights = e.need_array(op.inputs[1])
-    groups = e.tensor(op.inputs[0]).shape[3] // max(weights.shape[3], 1)
-    _convolution(e, op, weights.transpose(0, 3, 1, 2), groups)
+    groups = e.tensor(op.inputs[0]).shape[3] // max(e.tensor(op.inputs[1]).shape[3], 1)
+    _convolution(e, op, (0, 3, 1, 2), groups)
 
 
 def depthwise_conv(e: Emitter, op: TfliteOperator) -> None:
     """DEPTHWISE_CONV_2D: weights [1, height, width, in x multiplier]."""
-    weights = e.need_array(op.inputs[1])
-    _convolution(e, op, weights.transpose(3, 0, 1, 2), e.tensor(op.inputs[0]).shape[3])
+    _convolution(e, op, (3, 0, 1, 2), e.tensor(op.inputs[0]).shape[3])
 
 
 def transpose_conv(e: Emitter, op: TfliteOperator) -> None:
     """TRANSPOSE_CONV: inputs are output shape, weights [out, height, width, in], value and optionally a bias."""
-    weights = e.need_array(op.inputs[1]).transpose(3, 0, 1, 2)
+    kernel = e.tensor(op.inputs[1]).shape[1:3]
     name, size = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[2]).shape
     strides = (op.options["stride_h"], op.options["stride_w"])
     wanted = e.tensor(op.outputs[0]).shape[1:3]
-    full = [(n - 1) * s + k for n, s, k in zip(size[1:3], strides, weights.shape[2:], strict=True)]
+    full = [(n - 1) * s + k for n, s, k in zip(size[1:3], strides, kernel, strict=True)]
     surplus = [max(f - w, 0) for f, w in zip(full, wanted, strict=True)]
-    inputs = [e.first(op.inputs[2]), e.constant(weights, f"{name}_weight"), *_bias(e, op, 3)]
+    inputs = [e.first(op.inputs[2]), e.weights(op.inputs[1], (3, 0, 1, 2)), *bias(e, op, 3, op.inputs[2])]
     value = e.node(
         "ConvTranspose",
         inputs,
@@ -102,34 +100,38 @@ def _scale(before: int, after: int) -> np.float32:
     return scale if float(scale) * before >= after else above
 
 
-def _convolution(e: Emitter, op: TfliteOperator, weights: Any, groups: int) -> None:
-    name = e.tensor(op.outputs[0]).name
+def _convolution(e: Emitter, op: TfliteOperator, order: tuple[int, ...], groups: int) -> None:
+    """`order` turns the stored weights into [out, in / groups, height, width]."""
+    name, stored = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[1])
+    kernel = [stored.shape[axis] for axis in order[2:]]
     dilations = (op.options["dilation_h"], op.options["dilation_w"])
-    geometry = _window(e, op, weights.shape[2:], dilations)
-    inputs = [e.first(op.inputs[0]), e.constant(weights, e.tensor(op.inputs[1]).name), *_bias(e, op, 2)]
     value = e.node(
         "Conv",
-        inputs,
+        [e.first(op.inputs[0]), e.weights(op.inputs[1], order), *bias(e, op, 2, op.inputs[0])],
         f"{name}_nchw",
-        kernel_shape=list(weights.shape[2:]),
+        kernel_shape=kernel,
         dilations=dilations,
         group=groups,
-        **geometry,
+        **_window(e, op, kernel, dilations),
     )
     e.store(op.outputs[0], value, first=True, activation=op.options["activation"])
 
 
-def _bias(e: Emitter, op: TfliteOperator, position: int) -> list[ir.Value]:
+def bias(e: Emitter, op: TfliteOperator, position: int, data: int) -> list[ir.Value]:
+    """Returns the bias of a product, nothing where it has none; `data` is the tensor its weights multiply."""
     if len(op.inputs) <= position or op.inputs[position] < 0:
         return []
-    return [e.last(op.inputs[position])]
+    scales = e.tensor(data).scale or (1.0,)
+    return [e.bias(op.inputs[position], [scales[0] * scale for scale in e.tensor(op.inputs[1]).scale or (1.0,)])]
 
 
-def _window(e: Emitter, op: TfliteOperator, kernel: tuple[int, ...], dilations: tuple[int, int]) -> Mapping[str, Any]:
+def _window(e: Emitter, op: TfliteOperator, kernel: Sequence[int], dilations: tuple[int, int]) -> Mapping[str, Any]:
     tensor = e.tensor(op.inputs[0])
     strides = (op.options["stride_h"], op.options["stride_w"])
     if min(strides) < 1 or len(tensor.shape) != 4:
         raise SourceError(f'tensor "{tensor.name}": {op.op} with strides {strides}', hint="convert the model again")
+    if "pads" in op.options:
+        return {"strides": strides, "pads": op.options["pads"]}
     if op.options["padding"] != _SAME:
         return {"strides": strides, "pads": [0, 0, 0, 0]}
     if any(tensor.dynamic[1:3]):
