@@ -11,12 +11,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.core.target import OperatorTime, Runner, RunOptions
+from edgewright.core.target import Artifact, OperatorTime, Runner, RunOptions
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import Corrupt, StepFailed
+from edgewright.errors import ConfigError, Corrupt, DataError, StepFailed
 from edgewright.runtimes._inputs import check_inputs
+from edgewright.runtimes._litert_apart import Apart
+from edgewright.runtimes._litert_io import IO_KEY, SAME, Border, read_borders
 from edgewright.runtimes._open import load_artifact
 from edgewright.runtimes._require import require
+
+DELEGATE_KEY = "xnnpack"
+"""Session entry: `false` computes with LiteRT's own kernels instead of its XNNPACK delegate."""
+_SWITCH = {"true": True, "false": False}
 
 
 class LiteRt:
@@ -26,7 +32,11 @@ class LiteRt:
     distribution: ClassVar[str] = "ai-edge-litert"
 
     def open(self, artifact: Path, options: RunOptions) -> AbstractContextManager[Runner]:
-        """See `edgewright.core.target.Runtime`. LiteRT tells no time per operator."""
+        """See `edgewright.core.target.Runtime`.
+
+        Raises:
+            ConfigError: An entry of the session is unknown.
+        """
         return _opened(artifact, options)
 
 
@@ -34,11 +44,27 @@ class LiteRt:
 def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
     artifact = load_artifact(path)
     file = path / artifact.files[0]
-    yield LiteRtRunner(file.read_bytes(), str(file), options.threads)
+    delegate = uses_delegate({**artifact.session, **options.session})
+    interpreter = LiteRtRunner(file.read_bytes(), str(file), options.threads, delegate=delegate)
+    yield ArtifactRunner(artifact, interpreter, str(file), profile=options.profile)
+
+
+def uses_delegate(session: Mapping[str, str]) -> bool:
+    """Returns whether a session asks for the XNNPACK delegate, as it does unless told otherwise.
+
+    Raises:
+        ConfigError: An entry is unknown, or neither `true` nor `false`.
+    """
+    unknown = set(session) - {DELEGATE_KEY, IO_KEY}
+    wanted = session.get(DELEGATE_KEY, "true")
+    if unknown or wanted not in _SWITCH:
+        found = f'"{min(unknown)}"' if unknown else f'{DELEGATE_KEY} = "{wanted}"'
+        raise ConfigError(f"LiteRT has no session entry {found}", hint=f'{DELEGATE_KEY} = "true" or "false"')
+    return _SWITCH[wanted]
 
 
 class LiteRtRunner:
-    """An interpreter.
+    """An interpreter, taking and giving the tensors of the file as they are.
 
     Args:
         content: The .tflite file.
@@ -46,24 +72,24 @@ class LiteRtRunner:
         threads: Of the interpreter.
         keep_tensors: Keep the values of inner tensors, computed by LiteRT's own kernels. Its default delegate
             (XNNPACK) joins operators and shows nothing of what is between them, so it is left out then.
+        delegate: Let XNNPACK compute what it can.
 
     Raises:
         ToolchainMissing: LiteRT is not installed.
         Corrupt: It cannot read the file.
     """
 
-    def __init__(self, content: bytes, where: str, threads: int = 1, *, keep_tensors: bool = False) -> None:
-        module = require("ai_edge_litert.interpreter", "tflite")
-        kinds = module.OpResolverType
-        resolver = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_tensors else kinds.AUTO
+    def __init__(
+        self, content: bytes, where: str, threads: int = 1, *, keep_tensors: bool = False, delegate: bool = True
+    ) -> None:
+        module = require("ai_edge_litert.interpreter", "litert")
+        self.content = content
+        self.settings = interpreter_settings(module, threads, delegate=delegate and not keep_tensors)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._interpreter = module.Interpreter(
-                    model_content=content,
-                    num_threads=threads,
-                    experimental_op_resolver_type=resolver,
-                    experimental_preserve_all_tensors=keep_tensors,
+                    model_content=content, experimental_preserve_all_tensors=keep_tensors, **self.settings
                 )
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
@@ -76,15 +102,36 @@ class LiteRtRunner:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         check_inputs(self.inputs, inputs)
-        fed = [(detail, inputs[detail["name"]]) for detail in self._takes]
+        arrays = [inputs[spec.name] for spec in self.inputs]
+        self._resize(arrays)
+        found = self.compute(arrays, [SAME] * len(arrays))
+        return {spec.name: array for spec, array in zip(self.outputs, found, strict=True)}
+
+    def compute(self, arrays: Sequence[NDArray[Any]], borders: Sequence[Border]) -> list[NDArray[Any]]:
+        """Runs the file once; what it remembers between runs (LSTM states) is cleared first.
+
+        Args:
+            arrays: In the order of the file's inputs, of the file's sizes.
+            borders: How each stands to the file's tensor; one that is the file's own is set without another copy.
+
+        Returns:
+            In the order of the file's outputs, in the file's form, owned by the caller.
+
+        Raises:
+            StepFailed: LiteRT refuses them.
+        """
+        interpreter = self._interpreter
         try:
-            self._resize(fed)
-            for detail, array in fed:
-                self._interpreter.set_tensor(detail["index"], array)
-            self._interpreter.invoke()
+            interpreter.reset_all_variables()
+            for detail, array, border in zip(self._takes, arrays, borders, strict=True):
+                if border is SAME:
+                    interpreter.set_tensor(detail["index"], array)
+                else:
+                    border.write(array, interpreter.tensor(detail["index"])())
+            interpreter.invoke()
+            return [interpreter.get_tensor(detail["index"]) for detail in self._gives]
         except (RuntimeError, ValueError) as error:
             raise StepFailed(f"LiteRT: {error}", hint="try the original model on the same input") from error
-        return {detail["name"]: np.array(self._interpreter.get_tensor(detail["index"])) for detail in self._gives}
 
     def kept(self, numbers: Iterable[int]) -> dict[int, NDArray[Any]]:
         """Returns inner tensors of the last run, as stored, by their numbers in the file.
@@ -97,13 +144,99 @@ class LiteRtRunner:
     def operator_times(self) -> tuple[OperatorTime, ...]:
         return ()
 
-    def _resize(self, fed: Sequence[tuple[Mapping[str, Any], NDArray[Any]]]) -> None:
+    def _resize(self, arrays: Sequence[NDArray[Any]]) -> None:
+        fed = zip(self._takes, arrays, strict=True)
         changed = [(d["index"], a.shape) for d, a in fed if tuple(d["shape"]) != a.shape]
         for index, shape in changed:
             self._interpreter.resize_tensor_input(index, shape)
         if changed:
             self._interpreter.allocate_tensors()
             self._takes = self._interpreter.get_input_details()
+
+
+def interpreter_settings(module: Any, threads: int, *, delegate: bool) -> dict[str, Any]:
+    """Returns arguments of LiteRT's `Interpreter`."""
+    kinds = module.OpResolverType
+    resolver = kinds.AUTO if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return {"num_threads": threads, "experimental_op_resolver_type": resolver}
+
+
+class ArtifactRunner:
+    """An artifact: declared tensors outside, the file's inside.
+
+    A file has fixed sizes. Where the artifact declares a free batch axis, a batch of another size than the file's is
+    run in blocks of the file's, the last one filled up by repeating its last sample.
+
+    Args:
+        artifact: Its description.
+        interpreter: Of its file.
+        where: Path of the file, for errors.
+        profile: Also run every operator on its own, on the clock.
+
+    Raises:
+        Corrupt: Description and file do not agree.
+    """
+
+    def __init__(self, artifact: Artifact, interpreter: LiteRtRunner, where: str, *, profile: bool) -> None:
+        self.inputs: tuple[TensorSpec, ...] = artifact.inputs
+        self.outputs: tuple[TensorSpec, ...] = artifact.outputs
+        if (len(self.inputs), len(self.outputs)) != (len(interpreter.inputs), len(interpreter.outputs)):
+            raise Corrupt(f"{where}: artifact.json declares other inputs or outputs", hint="compile the model again")
+        borders = read_borders(artifact.session, where)
+        self._interpreter = interpreter
+        self._takes = [borders.inputs.get(spec.name, SAME) for spec in self.inputs]
+        self._gives = [borders.outputs.get(spec.name, SAME) for spec in self.outputs]
+        self._free = [bool(spec.shape) and isinstance(spec.shape[0], str) for spec in self.inputs]
+        self._size = self._own_batch()
+        self._apart = Apart(interpreter.content, interpreter.settings) if profile else None
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        check_inputs(self.inputs, inputs)
+        arrays = [inputs[spec.name] for spec in self.inputs]
+        count = next((len(a) for a, free in zip(arrays, self._free, strict=True) if free), self._size)
+        found = self._block(arrays) if count == self._size else self._blocks(arrays, count)
+        return {spec.name: array for spec, array in zip(self.outputs, found, strict=True)}
+
+    def operator_times(self) -> tuple[OperatorTime, ...]:
+        return () if self._apart is None else self._apart.times()
+
+    def _block(self, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        found = self._interpreter.compute(arrays, self._takes)
+        if self._apart is not None:
+            self._apart.run([self._stored(i, array) for i, array in enumerate(arrays)])
+        outputs = zip(found, self._gives, self.outputs, strict=True)
+        return [array if border is SAME else border.read(array, spec.dtype) for array, border, spec in outputs]
+
+    def _stored(self, index: int, array: NDArray[Any]) -> NDArray[Any]:
+        spec = self._interpreter.inputs[index]
+        into = np.empty(tuple(int(size) for size in spec.shape), spec.dtype)
+        self._takes[index].write(array, into)
+        return into
+
+    def _blocks(self, arrays: Sequence[NDArray[Any]], count: int) -> list[NDArray[Any]]:
+        fixed = next((s for s in self.outputs if not s.shape or isinstance(s.shape[0], int)), None)
+        if fixed is not None:
+            raise DataError(
+                f'output "{fixed.name}" has no batch axis, so {count} samples cannot be run {self._size} at a time',
+                hint=f"feed batches of {self._size}, or compile with batch = {count}",
+            )
+        parts = [self._block(self._rows(arrays, at)) for at in range(0, count, self._size)]
+        return [np.concatenate(column)[:count] for column in zip(*parts, strict=True)]
+
+    def _rows(self, arrays: Sequence[NDArray[Any]], at: int) -> list[NDArray[Any]]:
+        rows = [a[at : at + self._size] if free else a for a, free in zip(arrays, self._free, strict=True)]
+        return [self._filled(a) if free else a for a, free in zip(rows, self._free, strict=True)]
+
+    def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
+        lacking = self._size - len(rows)
+        return np.concatenate([rows, np.repeat(rows[-1:], lacking, axis=0)]) if lacking else rows
+
+    def _own_batch(self) -> int:
+        for spec, border, free in zip(self._interpreter.inputs, self._takes, self._free, strict=True):
+            if free:
+                size = spec.shape[border.perm.index(0) if border.perm else 0]
+                return size if isinstance(size, int) else 1
+        return 1
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:

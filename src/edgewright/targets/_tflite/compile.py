@@ -41,6 +41,7 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
         if node not in done:
             _emit(emission, node)
     outputs = named_outputs(emission, graph)
+    emission.file.metadata.update(options.metadata)
     content = emission.file.finish({n: t for n, (t, _) in inputs.items()}, {n: t for n, (t, _) in outputs.items()})
     return Compiled(
         content,

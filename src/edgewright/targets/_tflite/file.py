@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed, ToolchainMissing
+from edgewright.targets._tflite.runtime_version import ENTRY as LEAST_RUNTIME
+from edgewright.targets._tflite.runtime_version import least_runtime_entry
 
 _TYPES = {
     "float32": "FLOAT32",
@@ -171,7 +173,8 @@ class TfliteFile:
         graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
         model.subgraphs = [graph]
         model.signatureDefs = [self._signature(inputs, outputs)]
-        model.metadata = [self._metadata(name, content) for name, content in self.metadata.items()]
+        entries = {**self.metadata, LEAST_RUNTIME: least_runtime_entry(self._codes_and_versions())}
+        model.metadata = [self._metadata(name, content) for name, content in entries.items()]
         model.buffers = [_AlignedBuffer(self.schema, content) for content in self._buffers]
         size = sum(0 if content is None else content.size + 64 for content in self._buffers)
         builder = flatbuffers.Builder(size + 512 * (len(self._stored) + len(self.operators)) + 4096)
@@ -205,6 +208,9 @@ class TfliteFile:
         number = self._codes.setdefault((builtin, custom), len(self._codes))
         self._versions[number] = max(version, self._versions.get(number, 1))
         return number
+
+    def _codes_and_versions(self) -> list[tuple[str, int]]:
+        return [(builtin, self._versions[number]) for (builtin, _), number in self._codes.items()]
 
     def _operator_codes(self) -> list[Any]:
         made = []

@@ -17,12 +17,14 @@ class Options:
         weights: `float32`, or `float16` to store the constants of float operators in half the size.
         channels_last: The file takes images as [N, H, W, C], whatever the model takes; None decides by what saves a
             transposition.
+        metadata: Entries of the file's metadata, by name.
     """
 
     batch: int = 1
     integer_only: str = ""
     weights: str = "float32"
     channels_last: bool | None = True
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
