@@ -65,7 +65,7 @@ class Border:
 
     def _integers(self, real: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         limits = np.iinfo(dtype)
-        found = np.divide(real, np.float32(self.scale), dtype=np.float32)
+        found: NDArray[Any] = np.divide(real, np.float32(self.scale), dtype=np.float32)
         np.rint(found, out=found)
         found += self.zero_point
         np.clip(found, limits.min, limits.max, out=found)

@@ -75,9 +75,9 @@ class LiteRtTarget:
                 scheme that its plan names; or `strict` and a node does not run as planned.
         """
         require("ai_edge_litert.interpreter", self.extra)
+        from edgewright.targets import _litert_metadata as metadata
         from edgewright.targets._hub import read_hub
         from edgewright.targets._judge import require_obedient
-        from edgewright.targets import _litert_metadata as metadata
         from edgewright.targets._tflite.compile import compile_model
 
         hub = read_hub(inputs["model"])
@@ -124,7 +124,7 @@ class LiteRtTarget:
 
 def runtime_range(version: str) -> str:
     """Later releases read older files; two major versions ahead is as far as that is promised here."""
-    major = int(version.split(".")[0])
+    major = int(version.split(".", maxsplit=1)[0])
     return f">={major}.0,<{major + 2}"
 
 

@@ -1,7 +1,7 @@
 """The oldest TensorFlow Lite runtime that knows the operators of a file.
 
-Source: tensorflow/lite/tools/versioning/runtime_version.cc. Listed is what came after 2.3.0, the release whose operators
-take 8-bit weights per channel.
+Source: tensorflow/lite/tools/versioning/runtime_version.cc. Listed is what came after 2.3.0, the release whose
+operators take 8-bit weights per channel.
 """
 
 from __future__ import annotations
