@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,14 @@ from edgewright.targets._tflite.integer import parameters
 from edgewright.targets._tflite.options import Options
 
 ABSENT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something done to the array of constant weights; `name` tells it from others done to the same weights."""
+
+    name: str
+    apply: Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Emission:
@@ -79,7 +88,15 @@ class Emission:
         """Returns the shape of an output of a node."""
         return shape_of(node.outputs[index])
 
-    def weights(self, node: ir.Node, index: int, perm: Sequence[int] = (), *, hybrid: bool = False) -> int:
+    def weights(
+        self,
+        node: ir.Node,
+        index: int,
+        perm: Sequence[int] = (),
+        *,
+        hybrid: bool = False,
+        change: Change | None = None,
+    ) -> int:
         """Returns the tensor of weights with their axes in another order.
 
         Args:
@@ -87,12 +104,17 @@ class Emission:
             index: Of the input.
             perm: Axes of the input in the order of the tensor; empty for the same order.
             hybrid: The operator takes int8 weights beside float activations, which it quantises as it runs.
+            change: Then done to the array, of floats or of stored integers whose zero point is 0: new zeros and axes,
+                parts taken out. A quantised first axis stays the first, any other keeps its distance to the last.
+
+        Raises:
+            StepFailed: The weights are computed, and `change` cannot be done to them.
         """
         value = node.inputs[index]
         assert value is not None
-        key = (value, f"{tuple(perm)} {self.is_integer(node)} {hybrid}")
+        key = (value, f"{tuple(perm)} {self.is_integer(node)} {hybrid} {change.name if change else ''}")
         if key not in self._cached:
-            self._cached[key] = self._weights(node, value, tuple(perm), hybrid)
+            self._cached[key] = self._weights(node, value, tuple(perm), hybrid, change)
         return self._cached[key]
 
     def bias(self, node: ir.Node, index: int, data: int, weights: int, channels: int) -> int:
@@ -267,7 +289,9 @@ class Emission:
                 self._dequantised[value] = made
         return self._dequantised[value]
 
-    def _weights(self, node: ir.Node, value: ir.Value, perm: tuple[int, ...], hybrid: bool) -> int:
+    def _weights(
+        self, node: ir.Node, value: ir.Value, perm: tuple[int, ...], hybrid: bool, change: Change | None
+    ) -> int:
         order = perm or tuple(range(len(shape_of(value))))
         found = behind(value)
         integers = None if found is None else numbers(found.node.inputs[0])
@@ -278,16 +302,22 @@ class Emission:
         ):
             was = parameters(found.node)
             axis = None if was.axis is None else order.index(was.axis % len(order))
-            turned = Quantisation(was.scale, was.zero_point, axis)
-            return self.const(np.ascontiguousarray(integers.transpose(order)), value.name or "weights", turned)
+            stored = _changed(integers.transpose(order), change)
+            axis = axis + stored.ndim - len(order) if axis else axis
+            return self.const(stored, value.name or "weights", Quantisation(was.scale, was.zero_point, axis))
         array = real(value)
+        if array is None and change is not None:
+            raise StepFailed(
+                f"{node.op_type} {node.name}: computed weights, its form here needs constant ones",
+                hint="fold the weights into constants, or leave this target out",
+            )
         if array is None:
             return (
                 self._turned(node, value, order)
                 if order != tuple(range(len(order)))
                 else self.read(value, integer=self.is_integer(node))
             )
-        array = np.ascontiguousarray(array.transpose(order))
+        array = _changed(array.transpose(order), change)
         if self.options.weights == "float16" and array.size > 1:
             return self._half(value, array, perm or (0,))
         return self.const(array, value.name or "weights")
@@ -324,6 +354,10 @@ class Emission:
         taken = self.file.tensor(f"{value.name}_{dtype}", dtype, inner.shape, quantisation=outer)
         self.op("QUANTIZE", [taken], [made], "QuantizeOptions")
         return taken
+
+
+def _changed(array: NDArray[Any], change: Change | None) -> NDArray[Any]:
+    return np.ascontiguousarray(array if change is None else change.apply(array))
 
 
 def real(value: ir.Value) -> NDArray[Any] | None:
