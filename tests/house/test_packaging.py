@@ -194,7 +194,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> Non
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == here
-    assert {Path(name).suffix for name in packed} == {".py", ".jinja", ".css", ".js", ".typed"}
+    assert {Path(name).suffix for name in packed} == {".py", ".jinja", ".css", ".js", ".typed", ".txt"}
     assert {"edgewright/py.typed", "edgewright/bundle/model-card.md.jinja"} < packed
     assert sum(name.startswith("edgewright/report/templates/") for name in packed) >= 5
 

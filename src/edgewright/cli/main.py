@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import amend, apply, bundle, cache, compare, model, optimize, plan, run, targets, why
+    from edgewright.cli import amend, apply, bundle, cache, compare, model, optimize, plan, run, targets, toolchain, why
 
     app.command("optimize")(optimize.optimize)
     app.command("apply")(apply.apply)
@@ -40,6 +40,7 @@ def _register() -> None:
     app.command("targets")(targets.targets)
     app.add_typer(plan.app, name="plan", help="How a model is quantised: show, compare, plan anew.")
     app.add_typer(cache.app, name="cache", help="The folder of kept results.")
+    app.add_typer(toolchain.app, name="toolchain", help="Environments of their own, e.g. for TensorFlow.")
 
 
 @app.callback(invoke_without_command=True)

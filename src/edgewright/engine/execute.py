@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -20,7 +21,8 @@ from edgewright.core.digest import Digest, digest_json
 from edgewright.core.measurement import Device
 from edgewright.core.recipe import StepSpec
 from edgewright.core.step import Step, StepRecord
-from edgewright.engine import registry, toolchain
+from edgewright.engine import environments, registry, toolchain
+from edgewright.engine.guest.start import PATH as GUEST
 from edgewright.errors import EdgewrightError, StepFailed
 from edgewright.store.cache import Cache, Hit
 from edgewright.store.files import full_disk
@@ -109,7 +111,8 @@ class Executor:
         return Result(hit.path, hit.record, cached, (*lineage, hit.record))
 
     def _record(self, group: str, step: Step, spec: StepSpec, inputs: Mapping[str, Input]) -> StepRecord:
-        tools = toolchain.versions(step.requires)
+        environment = environments.needed_by(step)
+        tools = toolchain.versions(step.requires) if environment is None else environment.versions(step.requires)
         config = encode(step)
         identity = {
             "edgewright": toolchain.own_identity(),
@@ -143,11 +146,16 @@ class Executor:
 def run_in_worker(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Runs one request in a fresh process and returns its `done` message: seconds and peak_memory_bytes.
 
+    A step that names a toolchain runs in the interpreter of that environment, any other in this one's.
+
     Raises:
+        ToolchainMissing: The toolchain is not ready.
         EdgewrightError: As raised by the step; StepFailed for anything else, with the end of the log.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = _start(log)
+    environment = environments.needed_by(registry.load(request["group"], request["step"]))
+    in_use = environment.in_use() if environment else contextlib.nullcontext()
+    with in_use, tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        process = _start(log, _interpreter(environment))
         try:
             answer = _converse(process, request, progress)
             process.wait()
@@ -158,8 +166,13 @@ def run_in_worker(request: Mapping[str, Any], progress: Progress) -> dict[str, A
         raise _error_of(request, answer.get("error"), process.returncode, _tail(log))
 
 
-def _start(log: IO[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "edgewright.engine.worker", str(os.getpid())]
+def _interpreter(environment: environments.Environment | None) -> list[str]:
+    """Returns the command that is followed by the name of a module to run."""
+    return [sys.executable, "-m"] if environment is None else [str(environment.interpreter), "-Iu", str(GUEST)]
+
+
+def _start(log: IO[str], interpreter: list[str]) -> subprocess.Popen[str]:
+    command = [*interpreter, "edgewright.engine.worker", str(os.getpid())]
     environment = {**os.environ, "PYTHONWARNINGS": "default", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command,

@@ -39,7 +39,7 @@ class WorkerContext:
 
 def main() -> int:
     """Reads the request, runs the step, answers. Returns the exit status."""
-    _die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
+    die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
     _limit_resources()
     answers = _take_standard_output()
     request = json.load(sys.stdin)
@@ -90,7 +90,7 @@ def _take_standard_output() -> IO[str]:
     return answers
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Asks the kernel to kill this process when its parent ends, however it ends (Linux only)."""
     if sys.platform != "linux":
         return

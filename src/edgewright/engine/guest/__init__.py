@@ -1,0 +1,1 @@
+"""What starts in the interpreter of another environment; the standard library alone is sure to be there."""
