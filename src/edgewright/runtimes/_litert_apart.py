@@ -32,6 +32,7 @@ class _Part:
     microseconds: list[float] = field(default_factory=list)
 
     def run(self, values: dict[int, NDArray[Any]]) -> None:
+        self.interpreter.reset_all_variables()
         details = self.interpreter.get_input_details()
         for number, detail in zip(self.takes, details, strict=True):
             self.interpreter.set_tensor(detail["index"], values[number])
