@@ -52,6 +52,37 @@ class Quantiser:
         return numbers(self.source) if self.constant and self.pair is None else None
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Scale and zero point of a per-tensor quantiser, comparable; `dtype` is the type of its integers."""
+
+    dtype: str
+    scale: float
+    zero: int
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest real value that the integers can say."""
+        info = np.iinfo(self.dtype)
+        return (int(info.min) - self.zero) * self.scale, (int(info.max) - self.zero) * self.scale
+
+
+def numbers_of(found: Quantiser | None) -> Numbers | None:
+    """Returns what a per-tensor quantiser of an activation or constant says, None for any other."""
+    if found is None or found.scale is None or found.scale.size != 1:
+        return None
+    return Numbers(found.dtype, float(found.scale.reshape(-1)[0]), int(found.zero_point.reshape(-1)[0]))
+
+
+def numbers_of_quantize(node: ir.Node) -> Numbers | None:
+    """Returns what a QuantizeLinear says."""
+    scale = numbers(node.inputs[1])
+    zero = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
+    if scale is None or scale.size != 1:
+        return None
+    return Numbers(dtype_of(node), float(scale.reshape(-1)[0]), 0 if zero is None else int(zero.reshape(-1)[0]))
+
+
 def numbers(value: ir.Value | None) -> NDArray[Any] | None:
     """Returns the values of an initialiser or of the output of a Constant, None for everything else."""
     if value is None:

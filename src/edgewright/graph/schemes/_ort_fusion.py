@@ -12,19 +12,26 @@ import numpy as np
 import onnx_ir as ir
 
 from edgewright.graph.placement import data_inputs
-from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, Quantiser, behind, is_constant, numbers
+from edgewright.graph.quantisers import (
+    DEQUANTIZE,
+    QUANTIZE,
+    Numbers,
+    Quantiser,
+    behind,
+    is_constant,
+    numbers,
+    numbers_of,
+    numbers_of_quantize,
+)
 from edgewright.graph.schemes._flow import (
     CONVERSION,
     FLOAT,
     FOLDED,
     FUSED,
     INTEGER,
-    Numbers,
     computes_floats,
     is_folded,
     limits,
-    numbers_of,
-    numbers_of_quantize,
     sole_user,
     undoes_layout,
 )
