@@ -30,6 +30,7 @@ _GEOMETRY = frozenset({"decode", "resize", "letterbox", "crop"})
 _POINTWISE = frozenset({"normalise", "scale", "cast", "channel-order", "layout", "expand", "transpose"})
 _AXIS_LABELS = 2
 _IMAGE, _NORMALISATION = 2, 1
+_WHITE = 255.0
 _COLOURS = {"rgb": 1, "gray": 2}
 
 
@@ -97,8 +98,8 @@ def pixels(tables: Sequence[Mapping[str, Any]]) -> Pixels | None:
         return None
     colour = str(next(table for table in tables if table["op"] == "decode").get("color", "rgb"))
     chain = operations(PREPROCESSING, [t for t in tables if t["op"] in _POINTWISE], "preprocess")
-    offset, one = (_through(chain, value, 1 if colour == "gray" else 3) for value in (0.0, 1.0))
-    slope = one - offset
+    offset, white = (_through(chain, value, 1 if colour == "gray" else 3) for value in (0.0, _WHITE))
+    slope = (white - offset) / _WHITE
     if not np.all(np.isfinite(slope) & (slope != 0)):
         return None
     swapped = any(t["op"] == "channel-order" and t.get("order") == "bgr" for t in tables)
