@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.core.target import Artifact, OperatorTime, Runner, RunOptions
+from edgewright.core.target import OperatorTime, Runner, RunOptions
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import ConfigError, Corrupt, DataError, StepFailed
+from edgewright.errors import ConfigError, Corrupt, StepFailed
 from edgewright.runtimes._inputs import check_inputs
 from edgewright.runtimes._litert_apart import Apart
-from edgewright.runtimes._litert_io import IO_KEY, SAME, Border, read_borders
+from edgewright.runtimes._litert_artifact import ArtifactRunner
+from edgewright.runtimes._litert_io import IO_KEY, SAME, Border
 from edgewright.runtimes._open import load_artifact
 from edgewright.runtimes._require import require
 
@@ -46,7 +47,8 @@ def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
     file = path / artifact.files[0]
     delegate = uses_delegate({**artifact.session, **options.session})
     interpreter = LiteRtRunner(file.read_bytes(), str(file), options.threads, delegate=delegate)
-    yield ArtifactRunner(artifact, interpreter, str(file), profile=options.profile)
+    apart = Apart(interpreter.content, interpreter.settings) if options.profile else None
+    yield ArtifactRunner(artifact, interpreter, str(file), apart)
 
 
 def uses_delegate(session: Mapping[str, str]) -> bool:
@@ -159,84 +161,6 @@ def interpreter_settings(module: Any, threads: int, *, delegate: bool) -> dict[s
     kinds = module.OpResolverType
     resolver = kinds.AUTO if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     return {"num_threads": threads, "experimental_op_resolver_type": resolver}
-
-
-class ArtifactRunner:
-    """An artifact: declared tensors outside, the file's inside.
-
-    A file has fixed sizes. Where the artifact declares a free batch axis, a batch of another size than the file's is
-    run in blocks of the file's, the last one filled up by repeating its last sample.
-
-    Args:
-        artifact: Its description.
-        interpreter: Of its file.
-        where: Path of the file, for errors.
-        profile: Also run every operator on its own, on the clock.
-
-    Raises:
-        Corrupt: Description and file do not agree.
-    """
-
-    def __init__(self, artifact: Artifact, interpreter: LiteRtRunner, where: str, *, profile: bool) -> None:
-        self.inputs: tuple[TensorSpec, ...] = artifact.inputs
-        self.outputs: tuple[TensorSpec, ...] = artifact.outputs
-        if (len(self.inputs), len(self.outputs)) != (len(interpreter.inputs), len(interpreter.outputs)):
-            raise Corrupt(f"{where}: artifact.json declares other inputs or outputs", hint="compile the model again")
-        borders = read_borders(artifact.session, where)
-        self._interpreter = interpreter
-        self._takes = [borders.inputs.get(spec.name, SAME) for spec in self.inputs]
-        self._gives = [borders.outputs.get(spec.name, SAME) for spec in self.outputs]
-        self._free = [bool(spec.shape) and isinstance(spec.shape[0], str) for spec in self.inputs]
-        self._size = self._own_batch()
-        self._apart = Apart(interpreter.content, interpreter.settings) if profile else None
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        check_inputs(self.inputs, inputs)
-        arrays = [inputs[spec.name] for spec in self.inputs]
-        count = next((len(a) for a, free in zip(arrays, self._free, strict=True) if free), self._size)
-        found = self._block(arrays) if count == self._size else self._blocks(arrays, count)
-        return {spec.name: array for spec, array in zip(self.outputs, found, strict=True)}
-
-    def operator_times(self) -> tuple[OperatorTime, ...]:
-        return () if self._apart is None else self._apart.times()
-
-    def _block(self, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        found = self._interpreter.compute(arrays, self._takes)
-        if self._apart is not None:
-            self._apart.run([self._stored(i, array) for i, array in enumerate(arrays)])
-        outputs = zip(found, self._gives, self.outputs, strict=True)
-        return [array if border is SAME else border.read(array, spec.dtype) for array, border, spec in outputs]
-
-    def _stored(self, index: int, array: NDArray[Any]) -> NDArray[Any]:
-        spec = self._interpreter.inputs[index]
-        into = np.empty(tuple(int(size) for size in spec.shape), spec.dtype)
-        self._takes[index].write(array, into)
-        return into
-
-    def _blocks(self, arrays: Sequence[NDArray[Any]], count: int) -> list[NDArray[Any]]:
-        fixed = next((s for s in self.outputs if not s.shape or isinstance(s.shape[0], int)), None)
-        if fixed is not None:
-            raise DataError(
-                f'output "{fixed.name}" has no batch axis, so {count} samples cannot be run {self._size} at a time',
-                hint=f"feed batches of {self._size}, or compile with batch = {count}",
-            )
-        parts = [self._block(self._rows(arrays, at)) for at in range(0, count, self._size)]
-        return [np.concatenate(column)[:count] for column in zip(*parts, strict=True)]
-
-    def _rows(self, arrays: Sequence[NDArray[Any]], at: int) -> list[NDArray[Any]]:
-        rows = [a[at : at + self._size] if free else a for a, free in zip(arrays, self._free, strict=True)]
-        return [self._filled(a) if free else a for a, free in zip(rows, self._free, strict=True)]
-
-    def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
-        lacking = self._size - len(rows)
-        return np.concatenate([rows, np.repeat(rows[-1:], lacking, axis=0)]) if lacking else rows
-
-    def _own_batch(self) -> int:
-        for spec, border, free in zip(self._interpreter.inputs, self._takes, self._free, strict=True):
-            if free:
-                size = spec.shape[border.perm.index(0) if border.perm else 0]
-                return size if isinstance(size, int) else 1
-        return 1
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
