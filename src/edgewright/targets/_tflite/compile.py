@@ -6,16 +6,20 @@ import onnx_ir as ir
 
 from edgewright.core.target import Plan
 from edgewright.errors import StepFailed
+from edgewright.graph.channels_last import DOMAIN as CHANNELS_LAST
 from edgewright.graph.channels_last import to_channels_last
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
-from edgewright.graph.shapes import bind_axes
+from edgewright.graph.shapes import bind_axes, infer_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.fusion import fused_activations
 from edgewright.targets._tflite.integer import integer_nodes
 from edgewright.targets._tflite.lowering.apply import lower
 from edgewright.targets._tflite.options import Compiled, Options
+from edgewright.targets._tflite.settle import settle
 from edgewright.targets._tflite.table import LOWERINGS, RULES
+from edgewright.targets._tflite.tail import DOMAIN as JOINED
+from edgewright.targets._tflite.tail import join
 
 _PERM = "edgewright.perm"
 
@@ -33,8 +37,10 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
     """
     solved = prepare(model, options)
     graph = solved.graph
+    settled = settle(graph)
     fused = fused_activations(graph)
-    emission = Emission(options, fused, integer_nodes(graph, fused))
+    integers = integer_nodes(graph, fused, settled)
+    emission = Emission(options, fused, integers.nodes)
     inputs = named_inputs(emission, graph)
     done = {activation.node for activation in fused.values()}
     for node in graph:
@@ -49,17 +55,29 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
         {emission.tensor(t).name: (v.name or "", _perm(v)) for t, v in emission.origins.items()},
         {name: border for name, (_, border) in inputs.items() if border is not None},
         {name: border for name, (_, border) in outputs.items() if border is not None},
+        integers.notes,
     )
 
 
 def prepare(model: ir.Model, options: Options) -> ir.Model:
     """Returns a copy with fixed sizes, lowered, its layout solved."""
     from edgewright.targets._tflite.folding import fold
+    from edgewright.targets._tflite.lowering.functions import expand_functions
 
-    solved = lower(fold(bind_axes(model, {}, default=options.batch)), LOWERINGS)
+    solved = fold(bind_axes(model, {}, default=options.batch))
+    while expand_functions(solved, claimed()):
+        solved = fold(infer_shapes(solved))
+    solved = lower(solved, LOWERINGS)
     inputs, outputs = moved_borders(solved.graph, options)
     to_channels_last(solved, inputs, outputs)
+    join(solved.graph)
     return solved
+
+
+def claimed() -> frozenset[tuple[str, str]]:
+    """Returns the (domain, operator) of ONNX that the compiler has a rule for; those that ONNX defines by them come on top."""
+    spoken = {("" if domain == CHANNELS_LAST else domain, op) for domain, op in RULES if domain != JOINED}
+    return frozenset({*spoken, *(("", op) for op in LOWERINGS), ("", QUANTIZE), ("", DEQUANTIZE), ("", "Constant")})
 
 
 def unsupported(model: ir.Model) -> tuple[str, ...]:

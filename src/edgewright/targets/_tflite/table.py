@@ -4,8 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgewright.targets._tflite.lowering import arithmetic as plain_arithmetic
+from edgewright.targets._tflite.lowering import reduce as plain_reduce
 from edgewright.targets._tflite.lowering.apply import Rule as LoweringRule
-from edgewright.targets._tflite.rules import Rules, arithmetic, matrix, shaping, spatial
+from edgewright.targets._tflite.rules import (
+    Rules,
+    arithmetic,
+    blocks,
+    compare,
+    functions,
+    gathering,
+    matrix,
+    padding,
+    pools,
+    reduce,
+    resize,
+    shaping,
+    spatial,
+    transposed,
+)
 
-RULES: Rules = {**spatial.RULES, **arithmetic.RULES, **matrix.RULES, **shaping.RULES}
-LOWERINGS: Mapping[str, LoweringRule] = {}
+RULES: Rules = {
+    **spatial.RULES,
+    **transposed.RULES,
+    **pools.RULES,
+    **padding.RULES,
+    **resize.RULES,
+    **blocks.RULES,
+    **arithmetic.RULES,
+    **compare.RULES,
+    **functions.RULES,
+    **gathering.RULES,
+    **matrix.RULES,
+    **reduce.RULES,
+    **shaping.RULES,
+}
+LOWERINGS: Mapping[str, LoweringRule] = {**plain_arithmetic.RULES, **plain_reduce.RULES}
