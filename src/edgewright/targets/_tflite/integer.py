@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from edgewright.errors import StepFailed
-from edgewright.graph.quantisers import QUANTIZE, behind, numbers
+from edgewright.graph.edges import given
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, numbers
 from edgewright.targets._tflite.file import Quantisation
 from edgewright.targets._tflite.fusion import Fused
-
-_INTEGER = """
-    Conv ConvTranspose Gemm MatMul FullyConnected Add Sub Mul Sigmoid Tanh Softmax LeakyRelu PRelu Relu Clip MaxPool
-    AveragePool GlobalAveragePool ReduceMean Concat Reshape Transpose Squeeze Unsqueeze Flatten Pad Resize Slice Split
-    Gather
-"""
-INTEGER = frozenset(_INTEGER.split())
+from edgewright.targets._tflite.kernels import constant_data
+from edgewright.targets._tflite.settle import Notes, refusal
 
 
-def integer_nodes(graph: ir.Graph, fused: Mapping[ir.Node, Fused]) -> frozenset[ir.Node]:
-    """Returns the nodes whose data inputs come from integers and whose results go to integers only."""
-    return frozenset(node for node in graph if node.op_type in INTEGER and _surrounded(node, fused))
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """Which nodes run in integers.
+
+    Attributes:
+        nodes: Those.
+        notes: Node -> why it computes in float although it reads integers, or what else than the plan was said.
+    """
+
+    nodes: frozenset[ir.Node]
+    notes: Mapping[str, str]
+
+
+def integer_nodes(graph: ir.Graph, fused: Mapping[ir.Node, Fused], notes: Notes | None = None) -> Integers:
+    """Finds the nodes whose data come from integers and whose results go to integers only.
+
+    Args:
+        graph: Settled.
+        fused: Activations taken in.
+        notes: Of settling.
+    """
+    said = dict(notes.found) if notes is not None else {}
+    taken = {activation.node for activation in fused.values()}
+    found = []
+    for node in graph:
+        if node in taken or node.op_type in (QUANTIZE, DEQUANTIZE):
+            continue
+        reason = refusal(node, dict(fused))
+        if reason is None:
+            found.append(node)
+        elif _touches_integers(node):
+            said[node.name or ""] = f"computed in float: {reason}"
+    return Integers(frozenset(found), said)
 
 
 def parameters(node: ir.Node) -> Quantisation:
@@ -35,17 +61,10 @@ def parameters(node: ir.Node) -> Quantisation:
         )
     scale = scale.reshape(-1)
     stored = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
-    zero = np.zeros(scale.size, np.int64) if stored is None else stored.reshape(-1)
+    zero = [0] * scale.size if stored is None else stored.reshape(-1)
     axis = node.attributes.get_int("axis", 1) if scale.size > 1 else None
     return Quantisation(tuple(map(float, scale)), tuple(map(int, zero)), axis)
 
 
-def _surrounded(node: ir.Node, fused: Mapping[ir.Node, Fused]) -> bool:
-    floats = [value for value in node.inputs if value is not None and value.dtype == ir.DataType.FLOAT]
-    if not floats or any(behind(value) is None for value in floats):
-        return False
-    last = fused[node].value if node in fused else node.outputs[0]
-    users = [use.node for use in last.uses()]
-    if last.is_graph_output() or not users or any(user.op_type != QUANTIZE for user in users):
-        return False
-    return len({parameters(user) for user in users}) == 1
+def _touches_integers(node: ir.Node) -> bool:
+    return any(given(value) is not None and not constant_data(value) for value in node.inputs)

@@ -54,6 +54,8 @@ class Compiled:
         values: Tensor of the file -> (value of the model, its axes in the file's order; empty where they agree).
         inputs: Name -> border, for the inputs that differ from the model's.
         outputs: Likewise.
+        notes: Node -> why it computes in float between integers, or what was done where the plan's numbers could not be
+            said directly.
     """
 
     content: bytes
@@ -61,3 +63,4 @@ class Compiled:
     values: Mapping[str, tuple[str, tuple[int, ...]]]
     inputs: Mapping[str, Border] = field(default_factory=dict)
     outputs: Mapping[str, Border] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
