@@ -21,6 +21,7 @@ class T:
     zero: tuple[int, ...] = ()
     axis: int = 0
     signature: tuple[int, ...] | None = None
+    variable: bool = False
 
 
 TfliteBuilder = Callable[..., bytes]
@@ -54,7 +55,7 @@ def build_tflite() -> TfliteBuilder:
             code = schema.OperatorCodeT()
             code.builtinCode = getattr(schema.BuiltinOperator, name)
             code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-            code.version = 1
+            code.version = {"BROADCAST_TO": 2}.get(name, 1)
             code.customCode = custom
             model.operatorCodes.append(code)
             operator = schema.OperatorT()
@@ -76,6 +77,7 @@ def build_tflite() -> TfliteBuilder:
         made.shapeSignature = None if t.signature is None else list(t.signature)
         made.type = getattr(schema.TensorType, t.dtype.upper())
         made.buffer = 0
+        made.isVariable = t.variable
         if t.data is not None:
             buffer = schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(np.asarray(t.data, t.dtype)).tobytes(), np.uint8)

@@ -47,6 +47,7 @@ def interpreter_evaluator(content: bytes, outputs: list[str], *, real: bool = Tr
     def evaluate(feed: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         for detail, value in zip(takes, feed.values(), strict=True):
             interpreter.set_tensor(detail["index"], _stored(value, detail) if real else value)
+        interpreter.reset_all_variables()
         interpreter.invoke()
         found = {n: (d, np.array(interpreter.get_tensor(d["index"]))) for n, d in zip(outputs, gives, strict=True)}
         return {name: _real(value, detail) if real else value for name, (detail, value) in found.items()}

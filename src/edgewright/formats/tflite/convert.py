@@ -5,12 +5,21 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewright.errors import SourceError
-from edgewright.formats.tflite import pointwise, quantised, shaping, spatial
+from edgewright.formats.tflite import folding, indexing, pointwise, quantised, ranking, recurrent, shaping, spatial
 from edgewright.formats.tflite.emitter import Emitter
+from edgewright.formats.tflite.merging import merged
 from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator, TfliteTensor
 
 _IR_VERSIONS = {18: 8, 20: 9, 21: 10}
-RULES = {**spatial.RULES, **pointwise.RULES, **shaping.RULES, **quantised.RULES}
+RULES = {
+    **spatial.RULES,
+    **pointwise.RULES,
+    **shaping.RULES,
+    **indexing.RULES,
+    **ranking.RULES,
+    **recurrent.RULES,
+    **quantised.RULES,
+}
 
 
 def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
@@ -27,8 +36,11 @@ def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
     check_supported(graph)
     emitter = Emitter(graph, integer_io=integer_io)
     inputs = [emitter.add_input(number) for number in graph.inputs]
-    for op in graph.operators:
-        RULES[op.op](emitter, op)
+    for op in merged(graph).operators:
+        if folding.foldable(emitter, op):
+            folding.fold(emitter, op, RULES[op.op])
+        else:
+            RULES[op.op](emitter, op)
     outputs: list[ir.Value] = []
     for number in graph.outputs:
         outputs.append(emitter.add_output(number, [*inputs, *outputs]))
@@ -77,8 +89,10 @@ def check_supported(graph: TfliteGraph) -> None:
     Raises:
         SourceError: One cannot; all unsupported operators are named.
     """
-    for number in {n for op in graph.operators for n in (*op.inputs, *op.outputs) if n >= 0}:
-        _check_tensor(graph.tensors[number])
+    for op in graph.operators:
+        for number in (*op.inputs, *op.outputs):
+            if number >= 0:
+                _check_tensor(graph.tensors[number], may_vary=op.op in recurrent.VARIABLES)
     refused = [_refusal(graph, op) for op in graph.operators if op.op not in RULES]
     if refused:
         raise SourceError(
@@ -87,13 +101,14 @@ def check_supported(graph: TfliteGraph) -> None:
         )
 
 
-def _check_tensor(tensor: TfliteTensor) -> None:
+def _check_tensor(tensor: TfliteTensor, *, may_vary: bool) -> None:
     activation = tensor.data is None
     what = next(
         (
             words
             for wrong, words in (
                 (tensor.sparse, "sparse"),
+                (tensor.variable and not may_vary, "a variable, which keeps its value between runs"),
                 (tensor.details != 0, "quantised in blocks or by a method of its own"),
                 (tensor.dtype.startswith("type "), f"of element {tensor.dtype}"),
                 (activation and tensor.dtype == "int4", "an activation of 4 bits"),

@@ -49,6 +49,10 @@ class Emitter:
         self._grids: dict[tuple[Any, ...], list[ir.Value]] = {}
         self._stored: dict[tuple[Any, ...], ir.Value] = {}
 
+    def need_opset(self, least: int) -> None:
+        """Records that an operator came with opset `least`."""
+        self.opset = max(self.opset, least)
+
     def tensor(self, number: int) -> TfliteTensor:
         """Returns the tensor of the file, its name cut to what a reader needs."""
         return self.tensors[number]
@@ -76,6 +80,8 @@ class Emitter:
     def fold(self, number: int, value: NDArray[Any]) -> None:
         """Records that a tensor turned out to be constant."""
         self._folded[number] = value
+        self._last.pop(number, None)
+        self._first.pop(number, None)
 
     def constant(self, value: NDArray[Any], name: str) -> ir.Value:
         """Adds an initialiser and returns it."""
@@ -253,17 +259,17 @@ class Emitter:
         if value.producer() is None or any(value is each for each in taken):
             value = self.node("Identity", [value], tensor.name)
         if not any(each.name == tensor.name for each in taken):
-            self._rename(value, tensor.name)
+            self.rename(value, tensor.name)
         return value
 
-    def _rename(self, value: ir.Value, name: str) -> None:
-        """Gives `value` a name; whoever has it now is the float value before it was rounded."""
+    def rename(self, value: ir.Value, name: str) -> None:
+        """Gives `value` a name; what bears it now is the float value before it was rounded, and called so."""
         if value.name == name:
             return
-        for node in self.nodes:
-            for other in node.outputs:
-                if other.name == name:
-                    other.name = self._unique(f"{name}/float")
+        for other in (output for node in self.nodes for output in node.outputs):
+            if other.name == name:
+                other.name = self._unique(f"{name}/float")
+        self._used.discard(value.name or "")
         value.name = name
         self._used.add(name)
 

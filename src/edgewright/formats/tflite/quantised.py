@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from edgewright.errors import SourceError
 from edgewright.formats.tflite.emitter import Emitter
+from edgewright.formats.tflite.layouts import Rule
 from edgewright.formats.tflite.reader import TfliteOperator
-
-Rule = Callable[[Emitter, TfliteOperator], None]
 
 
 def quantize(e: Emitter, op: TfliteOperator) -> None:

@@ -6,7 +6,7 @@ Padding SAME follows TensorFlow: output = ceil(input / stride), the odd pixel at
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ import onnx_ir as ir
 
 from edgewright.errors import SourceError
 from edgewright.formats.tflite.emitter import Emitter
+from edgewright.formats.tflite.layouts import Rule, ints
 from edgewright.formats.tflite.reader import TfliteOperator
 
-Rule = Callable[[Emitter, TfliteOperator], None]
 _SAME = 0
 
 
@@ -146,6 +146,62 @@ def _window(e: Emitter, op: TfliteOperator, kernel: Sequence[int], dilations: tu
     return {"strides": strides, "pads": [t // 2 for t in totals] + [t - t // 2 for t in totals]}
 
 
+def l2_pool(e: Emitter, op: TfliteOperator) -> None:
+    """L2_POOL_2D: root of the mean square."""
+    kernel, name = (op.options["filter_h"], op.options["filter_w"]), f"{e.tensor(op.outputs[0]).name}_nchw"
+    square = e.node("Mul", [e.first(op.inputs[0])] * 2, f"{name}_square")
+    mean = e.node("AveragePool", [square], f"{name}_mean", kernel_shape=kernel, **_window(e, op, kernel, (1, 1)))
+    e.store(op.outputs[0], e.node("Sqrt", [mean], name), first=True, activation=op.options["activation"])
+
+
+def local_response(e: Emitter, op: TfliteOperator) -> None:
+    """LOCAL_RESPONSE_NORMALIZATION over channels; ONNX divides alpha by their number."""
+    size = 2 * op.options["radius"] + 1
+    how = {"size": size, "alpha": op.options["alpha"] * size, "beta": op.options["beta"], "bias": op.options["bias"]}
+    e.store(
+        op.outputs[0], e.node("LRN", [e.first(op.inputs[0])], f"{e.tensor(op.outputs[0]).name}_nchw", **how), first=True
+    )
+
+
+def space_to_batch(e: Emitter, op: TfliteOperator) -> None:
+    """SPACE_TO_BATCH_ND: pad, then every pixel of a block becomes an image of its own."""
+    blocks, pads = (e.need_array(n) for n in op.inputs[1:3])
+    name, shape, count = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[0]).shape, len(blocks)
+    value = e.last(op.inputs[0])
+    if pads.any():
+        around = np.zeros((len(shape), 2), np.int64)
+        around[1 : count + 1] = pads
+        value = e.node("Pad", [value, ints(e, around.T.reshape(-1), name)], f"{name}_padded")
+    sizes = [(shape[1 + i] + int(pads[i].sum())) // int(blocks[i]) for i in range(count)]
+    parted = [n for size, block in zip(sizes, blocks, strict=True) for n in (size, int(block))]
+    inner = [2 * i + 2 for i in range(count)]
+    order = [*inner, 0, *(i - 1 for i in inner), *range(2 * count + 1, count + len(shape))]
+    value = e.node("Reshape", [value, ints(e, [shape[0], *parted, *shape[count + 1 :]], name)], f"{name}_parted")
+    value = e.node("Transpose", [value], f"{name}_turned", perm=order)
+    target = ints(e, e.tensor(op.outputs[0]).shape, name)
+    e.store(op.outputs[0], e.node("Reshape", [value, target], name), first=False)
+
+
+def batch_to_space(e: Emitter, op: TfliteOperator) -> None:
+    """BATCH_TO_SPACE_ND: the reverse, then cut."""
+    blocks, cuts = (e.need_array(n) for n in op.inputs[1:3])
+    name, shape, count = e.tensor(op.outputs[0]).name, e.tensor(op.inputs[0]).shape, len(blocks)
+    images, rest = shape[0] // int(np.prod(blocks)), shape[count + 1 :]
+    value = e.last(op.inputs[0])
+    value = e.node("Reshape", [value, ints(e, [*blocks, images, *shape[1:]], name)], f"{name}_parted")
+    pairs = [axis for i in range(count) for axis in (count + 1 + i, i)]
+    order = [count, *pairs, *range(2 * count + 1, count + len(shape))]
+    value = e.node("Transpose", [value], f"{name}_turned", perm=order)
+    whole = [size * int(block) for size, block in zip(shape[1:], blocks, strict=False)]
+    plain = f"{name}_whole" if cuts.any() else name
+    value = e.node("Reshape", [value, ints(e, [images, *whole, *rest], name)], plain)
+    if cuts.any():
+        ends = [size - int(cut) for size, cut in zip(whole, cuts[:, 1], strict=True)]
+        bounds = (cuts[:, 0].tolist(), ends, range(1, count + 1))
+        value = e.node("Slice", [value, *(ints(e, part, name) for part in bounds)], name)
+    e.store(op.outputs[0], value, first=False)
+
+
 RULES: dict[str, Rule] = {
     "CONV_2D": conv,
     "DEPTHWISE_CONV_2D": depthwise_conv,
@@ -154,6 +210,10 @@ RULES: dict[str, Rule] = {
     "MAX_POOL_2D": pool("MaxPool"),
     "RESIZE_BILINEAR": resize("linear"),
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
+    "L2_POOL_2D": l2_pool,
+    "LOCAL_RESPONSE_NORMALIZATION": local_response,
+    "SPACE_TO_BATCH_ND": space_to_batch,
+    "BATCH_TO_SPACE_ND": batch_to_space,
     "DEPTH_TO_SPACE": depth_to_space("DepthToSpace"),
     "SPACE_TO_DEPTH": depth_to_space("SpaceToDepth"),
 }
