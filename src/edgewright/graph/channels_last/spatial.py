@@ -9,7 +9,7 @@ MOVED = frozenset({
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "Resize",
     "DepthToSpace", "SpaceToDepth", "InstanceNormalization", "BatchNormalization", "LRN",
 })  # fmt: skip
-RANKS = (4, 5)
+RANKS = (3, 4, 5)
 
 
 def spatial_state(site: Site) -> State | None:

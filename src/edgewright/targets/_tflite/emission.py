@@ -304,7 +304,9 @@ class Emission:
             axis = None if was.axis is None else order.index(was.axis % len(order))
             stored = _changed(integers.transpose(order), change)
             axis = axis + stored.ndim - len(order) if axis else axis
-            return self.const(stored, value.name or "weights", Quantisation(was.scale, was.zero_point, axis))
+            copies = 1 if axis is None else stored.shape[axis] // len(was.scale)
+            turned = Quantisation(was.scale * copies, was.zero_point * copies, axis)
+            return self.const(stored, value.name or "weights", turned)
         array = real(value)
         if array is None and change is not None:
             raise StepFailed(
