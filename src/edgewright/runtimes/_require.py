@@ -21,6 +21,7 @@ def require(module: str, extra: str) -> Any:
         ToolchainMissing: It is not installed, or its native library cannot be loaded.
     """
     try:
+        importlib.import_module(module.partition(".")[0])
         return importlib.import_module(module)
     except ImportError as error:
         raise ToolchainMissing(
