@@ -91,7 +91,8 @@ class Edit:
     def constant(self, array: Any, name: str, dtype: ir.DataType | None = None) -> ir.Value:
         """Stores a constant."""
         name = self._unique(name)
-        value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), dtype=dtype, name=name))
+        tensor = ir.tensor(np.asarray(array, order="C"), dtype=dtype, name=name)
+        value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.graph.register_initializer(value)
         return value
 

@@ -25,13 +25,13 @@ def _lower(graph: ir.Graph, node: ir.Node) -> None:
     shape = static_shape(given) or ()
     rank = len(shape)
     first = (0, rank - 1, *range(1, rank - 1))
-    before = ir.Node("", "Transpose", [given], {"perm": ir.AttrInt64s("perm", first)}, name=f"{node.name}/first")
-    before.outputs[0].name, before.outputs[0].type = f"{node.name}/first", given.type
+    before = ir.Node("", "Transpose", [given], {"perm": ir.AttrInt64s("perm", first)}, name=f"{node.name}/turned_first")
+    before.outputs[0].name, before.outputs[0].type = f"{given.name}/{node.name}/turned_first", given.type
     before.outputs[0].shape = ir.Shape([shape[axis] for axis in first])
     graph.insert_before(node, [before])
     node.replace_input_with(0, before.outputs[0])
     last = channels_last(rank).order
-    after = ir.Node("", "Transpose", [out], {"perm": ir.AttrInt64s("perm", last)}, name=f"{node.name}/last")
+    after = ir.Node("", "Transpose", [out], {"perm": ir.AttrInt64s("perm", last)}, name=f"{node.name}/turned_last")
     graph.insert_after(node, [after])
     _take_over(out, after, first)
     node.domain = ""
@@ -51,4 +51,4 @@ def _take_over(out: ir.Value, after: ir.Node, first: tuple[int, ...]) -> None:
             graph.outputs[position] = new
     new.shape, new.type, new.name = out.shape, out.type, out.name
     new.metadata_props.update(out.metadata_props)
-    out.name, out.shape = f"{new.name}/first", ir.Shape([shape[axis] for axis in first])
+    out.name, out.shape = f"{new.name}/made_first", ir.Shape([shape[axis] for axis in first])

@@ -1,7 +1,7 @@
 """Finds the states of least cost: fusion moves by minimum cuts.
 
-One layout, started at an operator that is bound to it, spreads over all neighbours that can follow: a proposal. A
-minimum cut then decides for every node of the proposal whether it joins or stays; where the proposal and the present
+Where a value is given in one layout and wanted in another, each of them spreads over all neighbours that can follow: a
+proposal. A minimum cut then decides for every node of the proposal whether it joins or stays; where the proposal and the present
 states agree within themselves every term is submodular and that choice is the best of all 2^n (Kolmogorov and Zabih,
 2004); a choice is taken only if it lowers the true cost. Proposals are tried in turn until none does: alpha expansion
 (Boykov, Veksler and Zabih, 2001) with labels that change their form from node to node, which Lempitsky, Rother, Roth
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from edgewright.graph.channels_last.flow import INFINITE, Network
-from edgewright.graph.channels_last.layouts import Layout, identity, key
+from edgewright.graph.channels_last.layouts import Layout, key
 from edgewright.graph.channels_last.problem import Problem, Wire
 from edgewright.graph.channels_last.sites import State
 
@@ -37,35 +37,18 @@ def solve(problem: Problem) -> None:
 
 
 def _seeds(problem: Problem) -> Iterator[tuple[int, State]]:
-    """Yields states that would suit something bound: an operator, an input or output, one side of a Transpose."""
-    for wire in problem.wires:
-        for layout in _bound(problem, wire):
-            yield from _followers(problem, wire, layout)
-    for node, rule in enumerate(problem.rules):
-        site = problem.sites[node]
-        if rule is not None and site.node.op_type == "Transpose":
-            plain = identity(len(site.takes[0] or ()))
-            for state in (
-                rule.enter(site, 0, plain, problem.states[node]),
-                rule.leave(site, 0, plain, problem.states[node]),
-            ):
-                if state is not None:
-                    yield node, state
+    """Yields states of nodes at wires that cost something: one that one of the others there has already."""
+    for number, wire in enumerate(problem.wires):
+        if problem.cost(number, problem.states.__getitem__):
+            for layout in _present(problem, wire):
+                yield from _followers(problem, wire, layout)
 
 
-def _bound(problem: Problem, wire: Wire) -> Iterator[Layout]:
-    if wire.giver is None:
-        if wire.fixed is not None:
-            yield wire.fixed
-    elif problem.rules[wire.giver[0]] is None:
-        given = problem.states[wire.giver[0]].gives[wire.giver[1]]
-        if given is not None:
-            yield given
-    for node, index in wire.takers:
-        want = problem.states[node].takes[index]
-        if problem.rules[node] is None and want is not None:
-            yield want
-    yield from wire.ends
+def _present(problem: Problem, wire: Wire) -> list[Layout]:
+    """Returns the layouts in which a wire is given and wanted."""
+    state = problem.states.__getitem__
+    found = [problem.given(wire, state), *(layout for _, layout in problem.wanted(wire, state))]
+    return list(dict.fromkeys(layout for layout in found if layout is not None))
 
 
 def _followers(problem: Problem, wire: Wire, layout: Layout) -> Iterator[tuple[int, State]]:
