@@ -99,7 +99,7 @@ def test_what_xnnpack_takes(kind: str, op: str, taken: bool, tmp_path: Path) -> 
     (tmp_path / "model.tflite").write_bytes(content)
     graph = read_tflite(tmp_path / "model.tflite")
     assert bool(delegated(content, graph, {})) is taken
-    wanted = {"dynamic": "int8"}.get(kind, kind)
+    wanted = {"dynamic": "int8 (dynamic)"}.get(kind, kind)
     assert precision_of(graph, graph.operators[0]) == ("integer" if op in ("MAX_POOL_2D", "RELU") else wanted)
 
 

@@ -19,10 +19,13 @@ from edgewright.graph.shapes import infer_shapes
 from edgewright.targets._intent import QUANTIZERS, WEIGHTED, Intent
 
 SATISFIES = {
-    "int8": frozenset({"int8", "integer"}),
+    "int8": frozenset({"int8", "int16", "integer"}),
     "float16": frozenset({"float16", "int8", "integer"}),
     "bfloat16": frozenset({"bfloat16", "int8", "integer"}),
 }
+DYNAMIC = "int8 (dynamic)"
+"""Integer weights, activations quantised as the operator runs: as wanted where the graph itself has no scales for them,
+not where it has quantisers that lead nowhere."""
 _LAYOUT = "Reorder"
 """OpenVINO's changes of memory layout carry the name of the node whose tensor they change, and do no arithmetic."""
 _SHOWN = 12
@@ -54,11 +57,16 @@ def _against(node: NodePlacement, wanted: Mapping[str, Intent]) -> NodePlacement
         return node
     for source in node.source:
         intent = wanted.get(source)
-        if intent is not None and node.precision not in SATISFIES[intent.precision]:
+        if intent is not None and not _satisfies(node.precision, intent):
             reason = intent.obstacle or "the runtime has no such kernel for it, or did not choose it"
             note = f"{source} should run in {intent.precision}, runs in {node.precision}: {reason}"
             return dataclasses.replace(node, planned=False, note=f"{node.note}; {note}" if node.note else note)
     return node
+
+
+def _satisfies(precision: str, intent: Intent) -> bool:
+    dynamic = precision == DYNAMIC and intent.precision == "int8" and not intent.obstacle
+    return dynamic or precision in SATISFIES[intent.precision]
 
 
 def _conversions_around(model: ir.Model, failed: set[str]) -> dict[str, str]:

@@ -67,7 +67,7 @@ def prove(
     taken = delegated(file.read_bytes(), graph, artifact.session)
     times = _times(artifact, file, tries)
     total = sum(times.values()) or 1.0
-    return _traced(hub, [_node(graph, i, i in taken, trace[i], times, total) for i in range(len(graph.operators))])
+    return traced(hub, [_node(graph, i, i in taken, trace[i], times, total) for i in range(len(graph.operators))])
 
 
 def delegated(content: bytes, graph: TfliteGraph, entries: Mapping[str, str]) -> frozenset[int]:
@@ -149,14 +149,8 @@ def _node(
         precision=precision_of(graph, op),
         source=tuple(dict.fromkeys(source)),
         share=round(times.get(name, 0.0) / total, 4),
-        note=_note(graph, op, known=name in times),
+        note="" if name in times else "done once, when the model is opened",
     )
-
-
-def _note(graph: TfliteGraph, op: TfliteOperator, *, known: bool) -> str:
-    if not known:
-        return "done once, when the model is opened"
-    return "activations are quantised at run time" if _hybrid(graph, op) else ""
 
 
 def precision_of(graph: TfliteGraph, op: TfliteOperator) -> str:
@@ -167,7 +161,7 @@ def precision_of(graph: TfliteGraph, op: TfliteOperator) -> str:
     if op.op in _CONVERSIONS:
         return "conversion"
     if _hybrid(graph, op):
-        return "int8"
+        return _judge.DYNAMIC
     kinds = [graph.tensors[n].dtype for n in (*op.outputs, *op.inputs) if n >= 0 and graph.tensors[n].data is None]
     for kind in kinds:
         if kind.startswith("float"):
@@ -185,7 +179,7 @@ def _hybrid(graph: TfliteGraph, op: TfliteOperator) -> bool:
     return floats and stored and op.op not in _UNPACKS
 
 
-def _traced(hub: Hub, found: list[NodePlacement]) -> list[NodePlacement]:
+def traced(hub: Hub, found: list[NodePlacement]) -> list[NodePlacement]:
     """Adds the nodes that went into none by name, such as one that was folded into its neighbour."""
     order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
     found = [replace(node, source=tuple(s for s in node.source if s in order)) for node in found]

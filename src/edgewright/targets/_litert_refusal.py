@@ -12,8 +12,27 @@ from edgewright.targets._tflite.compile import prepare, unsupported
 from edgewright.targets._tflite.options import Options
 
 
+def free_axes(model: ir.Model) -> Iterator[str]:
+    """Yields one sentence per input with a free axis that is not the batch: a .tflite file has fixed sizes."""
+    for value in model.graph.inputs:
+        sizes = list(value.shape or ())
+        free = [
+            f'"{size.value}"' if size.value else f"{axis}" for axis, size in enumerate(sizes) if axis and _free(size)
+        ]
+        if free:
+            yield f'input "{value.name}": axis {", ".join(free)} has no fixed size, which a .tflite file needs'
+
+
+def _free(size: object) -> bool:
+    return not isinstance(size, int)
+
+
 def refusals(model: ir.Model, options: Options) -> Iterator[str]:
     """Yields one sentence per reason: a size that is not fixed, an operator without a rule (named with its node)."""
+    free = tuple(free_axes(model))
+    if free:
+        yield from free
+        return
     named = model.clone()
     name_nodes(named.graph)
     try:

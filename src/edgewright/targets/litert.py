@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgewright.core.measurement import Device
 from edgewright.core.step import Context
 from edgewright.core.target import Artifact, Scheme
-from edgewright.errors import ConfigError
+from edgewright.errors import ConfigError, StepFailed
 from edgewright.runtimes._require import require
 
 if TYPE_CHECKING:
@@ -81,12 +81,21 @@ class LiteRtTarget:
         from edgewright.targets._tflite.compile import compile_model
 
         hub = read_hub(inputs["model"])
+        self._require_fixed_sizes(hub.model)
         require_obedient(hub.model, hub.plan)
         said = metadata.facts(hub.inputs, hub.outputs, inputs.get("data"))
         made = compile_model(hub.model, hub.plan, replace(self._options(), metadata=metadata.entries(said)))
         (out / MODEL_FILE).write_bytes(metadata.packed(made.content, said))
         context.progress(0.5, "proving placement")
         self._describe(made, hub, out, inputs.get("data"))
+
+    def _require_fixed_sizes(self, model: onnx_ir.Model) -> None:
+        from edgewright.targets._litert_refusal import free_axes
+
+        free = tuple(free_axes(model))
+        if free:
+            hint = "export the model with fixed sizes, all but the batch, e.g. the sequence length of your data"
+            raise StepFailed("LiteRT: " + "; ".join(free), hint=hint)
 
     def _options(self) -> Options:
         from edgewright.targets._tflite.options import Options
