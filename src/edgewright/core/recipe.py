@@ -8,7 +8,7 @@ from typing import Any
 
 from edgewright.core.budget import Budget, Violation
 from edgewright.core.digest import Digest
-from edgewright.core.measurement import Device, Measurement
+from edgewright.core.measurement import Device, Measurement, Ratio
 from edgewright.core.step import StepRecord
 from edgewright.core.target import NodePlacement, OperatorTime
 from edgewright.core.tensors import TensorSpec
@@ -100,6 +100,26 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """The winner of one target beside the best of all targets: what a user of that runtime alone gives away.
+
+    Attributes:
+        target: Name of the target.
+        candidate: Id of its winner.
+        met: Whether that meets the budget.
+        advantage: How many times better the best of all is in the study's objective, with its 95% interval; 1 for the
+            best itself.
+        basis: How that is known, in words.
+    """
+
+    target: str
+    candidate: str
+    met: bool
+    advantage: Ratio
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """Everything a search found out; `study.json`. The report, the bundle and CI read this and nothing else.
 
@@ -122,6 +142,7 @@ class Study:
         source: What was imported: {"kind", "path", "largest_difference", ...}.
         variants: Target -> which machines run which candidate, the first that fits, where one artifact is not right on
             all of them; the last one is for any machine.
+        standings: The targets' winners beside the best of all, the best first; empty where there is one target.
     """
 
     schema: int
@@ -141,6 +162,7 @@ class Study:
     labels: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
+    standings: tuple[Standing, ...] = ()
 
     def candidate(self, id: str) -> Candidate:
         """Returns the candidate (or the reference) with this id.

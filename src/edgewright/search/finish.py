@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgewright.core.digest import Digest
-from edgewright.core.measurement import Quality
+from edgewright.core.measurement import Quality, Ratio
 from edgewright.core.recipe import Candidate, StepSpec, Study
 from edgewright.core.target import Artifact
 from edgewright.core.variant import Choice
 from edgewright.engine.execute import Result
 from edgewright.errors import EdgewrightError
 from edgewright.search.request import Request
+from edgewright.search.standings import standings
 from edgewright.search.trial import Trials, read
 from edgewright.search.variants import saturates, variants
 
@@ -51,7 +52,11 @@ class _Finish:
             self._finalist(c, tested, packed) if c.id in front | packed else c for c in self.study.candidates
         )
         kept = {target: found for target, found in choices.items() if found}
-        return replace(self.study, reference=reference, candidates=updated, variants=kept)
+        beside = standings(self.study, self._duel)
+        return replace(self.study, reference=reference, candidates=updated, variants=kept, standings=beside)
+
+    def _duel(self, one: Candidate, other: Candidate) -> Ratio:
+        return self.trials.duel(self._artifact(one), self._artifact(other), one.threads, one.batch)
 
     def _choices(self, target: str) -> tuple[Choice, ...]:
         """Decides which machines run which candidate of `target`."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from edgewright.core.codec import decode_stored
 from edgewright.core.digest import Digest
-from edgewright.core.measurement import Measurement, Quality, Timing
+from edgewright.core.measurement import Measurement, Quality, Ratio, Timing
 from edgewright.core.recipe import BROKE, FAILED, MET, REFUSED, Candidate, Recipe, StepSpec
 from edgewright.core.sensitivity import SENSITIVITY_FILE, Sensitivity
 from edgewright.core.target import Artifact, OperatorTime
@@ -143,6 +143,13 @@ class Trials:
     def time(self, artifact: Result, threads: int, batch: int) -> Timing:
         """Times an artifact, interleaved with the reference."""
         assert self.reference is not None
+        return self._timed(artifact, self.reference.artifact, threads, batch)
+
+    def duel(self, one: Result, other: Result, threads: int, batch: int) -> Ratio:
+        """Times two artifacts in turn and returns how many times faster the first is."""
+        return self._timed(one, other, threads, batch).speedup
+
+    def _timed(self, artifact: Result, reference: Result, threads: int, batch: int) -> Timing:
         search = self.request.search
         config = {
             "threads": threads,
@@ -152,7 +159,7 @@ class Trials:
         }
         inputs = {
             "artifact": artifact.as_input(),
-            "reference": self.reference.artifact.as_input(),
+            "reference": reference.as_input(),
             "data": self.data,
         }
         return read(self.executor.run("measure", StepSpec("time", config), inputs), "timing.json", Timing)
