@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ from edgewright.core.target import OperatorTime, Runner, RunOptions
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt, StepFailed
 from edgewright.runtimes._inputs import check_inputs
+from edgewright.runtimes._litert_artifact import ArtifactRunner
+from edgewright.runtimes._litert_io import SAME, Border
 from edgewright.runtimes._open import load_artifact
 from edgewright.runtimes._require import require
 
@@ -59,13 +62,10 @@ class Tflm:
 
 @contextmanager
 def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
-    from edgewright.runtimes._io import adapted
-
     artifact = load_artifact(path)
     file = path / artifact.files[0]
     names = tuple(spec.name for spec in artifact.inputs), tuple(spec.name for spec in artifact.outputs)
-    runner = TflmRunner(file.read_bytes(), str(file), names)
-    yield adapted(runner, artifact)
+    yield ArtifactRunner(artifact, TflmRunner(file.read_bytes(), str(file), names), str(file))
 
 
 class TflmRunner:
@@ -91,13 +91,26 @@ class TflmRunner:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         check_inputs(self.inputs, inputs)
+        found = self.compute([inputs[spec.name] for spec in self.inputs], [SAME] * len(self.inputs))
+        return {spec.name: array for spec, array in zip(self.outputs, found, strict=True)}
+
+    def compute(self, arrays: Sequence[NDArray[Any]], borders: Sequence[Border]) -> list[NDArray[Any]]:
+        """Runs the file once; see `edgewright.runtimes.litert.LiteRtRunner.compute`."""
         try:
-            for index, spec in enumerate(self.inputs):
-                self._interpreter.set_input(inputs[spec.name], index)
+            for index, (array, border) in enumerate(zip(arrays, borders, strict=True)):
+                self._interpreter.set_input(self._stored(index, array, border), index)
             self._interpreter.invoke()
+            return [self._interpreter.get_output(index) for index in range(len(self.outputs))]
         except (RuntimeError, ValueError) as error:
             raise StepFailed(f"tflite-micro: {error}", hint="try the original model on the same input") from error
-        return {spec.name: self._interpreter.get_output(index) for index, spec in enumerate(self.outputs)}
+
+    def _stored(self, index: int, array: NDArray[Any], border: Border) -> NDArray[Any]:
+        if border is SAME:
+            return array
+        spec = self.inputs[index]
+        into = np.empty(tuple(int(size) for size in spec.shape), spec.dtype)
+        border.write(array, into)
+        return into
 
     def operator_times(self) -> tuple[OperatorTime, ...]:
         return ()
@@ -118,7 +131,7 @@ class TflmRunner:
 def _interpreter(module: Any, content: bytes, where: str) -> Any:
     size = ARENA_BYTES
     while True:
-        made, said = _heard(lambda room=size: _make(module, content, room))
+        made, said = _heard(partial(_make, module, content, size))
         if not isinstance(made, Exception):
             return made
         if "Failed to" not in said or size >= LARGEST_ARENA:
@@ -145,9 +158,7 @@ def _refusal(where: str, error: Exception, said: str) -> StepFailed | Corrupt:
 
 
 def _heard(call: Callable[[], Any]) -> tuple[Any, str]:
-    """Calls, and returns what it returned and what native code wrote to standard error: tflite-micro explains itself
-    nowhere else.
-    """
+    """Returns what a call returned and what native code wrote to standard error, where alone it explains itself."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as heard:
         kept = os.dup(2)
@@ -161,11 +172,13 @@ def _heard(call: Callable[[], Any]) -> tuple[Any, str]:
         return result, heard.read().decode("utf-8", "replace")
 
 
-def _details(describe: Callable[[int], Mapping[str, Any]], names: tuple[str, ...]) -> list[tuple[str, Mapping[str, Any]]]:
+def _details(
+    describe: Callable[[int], Mapping[str, Any]], names: tuple[str, ...]
+) -> list[tuple[str, Mapping[str, Any]]]:
     """Asks for one tensor after the other; the interpreter says how many there are only by refusing the next."""
     found: list[tuple[str, Mapping[str, Any]]] = []
     while True:
-        detail, _ = _heard(lambda: _or_none(describe, len(found)))
+        detail, _ = _heard(partial(_or_none, describe, len(found)))
         if detail is None:
             return found
         name = names[len(found)] if len(found) < len(names) else str(len(found))

@@ -149,7 +149,17 @@ def mobilenet(size: int = 96, width: float = 0.25, classes: int = 2) -> bytes:
     """Returns the shape of MLPerf Tiny's visual wake words network, MobileNetV1."""
     net = Int8Net((1, size, size, 3))
     net.conv(int(32 * width), stride=2)
-    for channels, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1)):
+    for channels, stride in (
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        *((512, 1),) * 5,
+        (1024, 2),
+        (1024, 1),
+    ):
         net.depthwise(stride=stride)
         net.conv(int(channels * width), (1, 1))
     net.pool(window=net.shape()[1:3], stride=1)  # type: ignore[arg-type]

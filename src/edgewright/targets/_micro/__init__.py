@@ -1,1 +1,1 @@
-"""TensorFlow Lite Micro: which operators it has kernels for, what a model needs of a board, and the code that runs it."""
+"""TensorFlow Lite Micro: which operators have kernels, what a model needs of a board, the code that runs it."""

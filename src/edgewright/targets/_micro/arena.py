@@ -15,7 +15,17 @@ from edgewright.targets._micro.kernels import KERNELS
 from edgewright.targets._micro.layout import Build, alignment_of, size_of, up
 from edgewright.targets._micro.planner import ALIGNMENT, Buffer, height, lifetimes, plan
 
-_WIDTH = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "float32": 4, "int64": 8, "float64": 8, "float16": 2}
+_WIDTH = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "int32": 4,
+    "float32": 4,
+    "int64": 8,
+    "float64": 8,
+    "float16": 2,
+}
 _INTEGERS = ("int8", "int16", "uint8")
 
 EVAL_TENSOR = "2p i"

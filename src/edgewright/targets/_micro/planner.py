@@ -73,7 +73,7 @@ def plan(buffers: Sequence[Buffer]) -> tuple[Buffer, ...]:
     The largest is placed first; each next one goes into the first gap that is wide enough between those that live at
     the same time. Of two equal sizes the one added later goes first, as there.
     """
-    order = sorted(reversed(range(len(buffers))), key=lambda number: -buffers[number].size)
+    order = sorted(range(len(buffers)), key=lambda number: (-buffers[number].size, -number))
     placed: list[Buffer] = []
     found: dict[int, Buffer] = {}
     for number in order:
