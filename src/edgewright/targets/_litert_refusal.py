@@ -15,16 +15,10 @@ from edgewright.targets._tflite.options import Options
 def free_axes(model: ir.Model) -> Iterator[str]:
     """Yields one sentence per input with a free axis that is not the batch: a .tflite file has fixed sizes."""
     for value in model.graph.inputs:
-        sizes = list(value.shape or ())
-        free = [
-            f'"{size.value}"' if size.value else f"{axis}" for axis, size in enumerate(sizes) if axis and _free(size)
-        ]
-        if free:
+        named = [(axis, getattr(size, "value", size)) for axis, size in enumerate(value.shape or ())]
+        free = [f'"{size}"' if size else str(axis) for axis, size in named if axis and not isinstance(size, int)]
+        if free and value.name not in model.graph.initializers:
             yield f'input "{value.name}": axis {", ".join(free)} has no fixed size, which a .tflite file needs'
-
-
-def _free(size: object) -> bool:
-    return not isinstance(size, int)
 
 
 def refusals(model: ir.Model, options: Options) -> Iterator[str]:
