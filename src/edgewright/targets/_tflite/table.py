@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgewright.targets._tflite.lowering import arithmetic as plain_arithmetic
+from edgewright.targets._tflite.lowering import normalising
 from edgewright.targets._tflite.lowering import reduce as plain_reduce
+from edgewright.targets._tflite.lowering import spatial as plain_spatial
 from edgewright.targets._tflite.lowering.apply import Rule as LoweringRule
 from edgewright.targets._tflite.rules import (
     Rules,
@@ -39,4 +41,9 @@ RULES: Rules = {
     **reduce.RULES,
     **shaping.RULES,
 }
-LOWERINGS: Mapping[str, LoweringRule] = {**plain_arithmetic.RULES, **plain_reduce.RULES}
+LOWERINGS: Mapping[str, LoweringRule] = {
+    **plain_arithmetic.RULES,
+    **plain_reduce.RULES,
+    **normalising.RULES,
+    **plain_spatial.RULES,
+}

@@ -123,7 +123,7 @@ def weights(axis: Axis, mode: str, *, cubic: float, exclude: bool, antialias: bo
     taps = np.floor(places)[:, None] + np.arange(1 - int(np.ceil(reach)), int(np.ceil(reach)) + 1)
     distance = np.abs(places[:, None] - taps) / stretch
     share = _cubic(distance, cubic) if mode == "cubic" else np.maximum(1.0 - distance, 0.0)
-    if exclude or antialias:
+    if exclude:
         share = share * ((taps >= 0) & (taps <= axis.size - 1))
     share = share / share.sum(1, keepdims=True)
     found = np.zeros((axis.out, axis.size))

@@ -1,0 +1,109 @@
+"""Pools and blocks that TensorFlow Lite lacks, in operators that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, numbers
+from edgewright.targets._tflite.lowering.apply import Lowering, Rule
+
+_POOLING = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode")
+_KEEP_CHANNELS = frozenset(
+    {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", QUANTIZE, DEQUANTIZE}
+)
+
+
+def lp_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
+    """The root of an average of powers: pads count, they add nothing to the sum."""
+    kernel = node.attributes.get_ints("kernel_shape") or ()
+    p = node.attributes.get_int("p", 2) or 2
+    kept = {name: node.attributes[name].value for name in _POOLING if name in node.attributes}
+    if kept.get("ceil_mode"):
+        return None
+    powers = _powers(lowering, node.inputs[0], p)
+    mean = lowering.add("AveragePool", [powers], count_include_pad=1, **kept)
+    return [_root(lowering, lowering.add("Mul", [mean, np.asarray([np.prod(kernel)], np.float32)]), p)]
+
+
+def global_lp_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
+    """The same over all of space."""
+    shape = lowering.shape()
+    if shape is None or len(shape) < 3:
+        return None
+    p = node.attributes.get_int("p", 2) or 2
+    mean = lowering.add("GlobalAveragePool", [_powers(lowering, node.inputs[0], p)])
+    return [_root(lowering, lowering.add("Mul", [mean, np.asarray([np.prod(shape[2:], np.float32)])]), p)]
+
+
+def _powers(lowering: Lowering, x: ir.Value | None, p: int) -> ir.Value:
+    if p == 2:
+        return lowering.add("Mul", [x, x])
+    size = lowering.add("Abs", [x])
+    return size if p == 1 else lowering.add("Pow", [size, np.asarray([p], np.float32)])
+
+
+def _root(lowering: Lowering, x: ir.Value, p: int) -> ir.Value:
+    if p == 1:
+        return x
+    return lowering.add("Sqrt", [x]) if p == 2 else lowering.add("Pow", [x, np.asarray([1.0 / p], np.float32)])
+
+
+def depth_to_space(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
+    """The mode CRD becomes DCR where a convolution before it can give its channels in that order."""
+    size = node.attributes.get_int("blocksize", 1) or 1
+    convolution = _source(node.inputs[0])
+    shape = lowering.shape()
+    if node.attributes.get_string("mode", "DCR") != "CRD" or convolution is None or not shape:
+        return None
+    if (convolution.attributes.get_int("group", 1) or 1) > 1 or not _stored(convolution):
+        return None
+    order = np.arange(shape[1]).reshape(-1, size * size).T.reshape(-1)
+    lowering.at(convolution)
+    for index in range(1, len(convolution.inputs)):
+        value = convolution.inputs[index]
+        if value is not None:
+            convolution.replace_input_with(index, _reordered(lowering, value, order))
+    return [lowering.at(node).add("DepthToSpace", [node.inputs[0]], blocksize=size, mode="DCR")]
+
+
+def _source(value: ir.Value | None) -> ir.Node | None:
+    """Returns the convolution that a value comes from, through what treats every channel alike."""
+    while value is not None and len(value.uses()) == 1 and not value.is_graph_output():
+        node = value.producer()
+        if node is None or node.op_type == "Conv":
+            return node
+        scales = numbers(node.inputs[1]) if node.op_type in (QUANTIZE, DEQUANTIZE) else None
+        if node.op_type not in _KEEP_CHANNELS or (scales is not None and scales.size > 1):
+            return None
+        value = node.inputs[0]
+    return None
+
+
+def _stored(node: ir.Node) -> bool:
+    return all(value is None or _content(value) is not None for value in node.inputs[1:])
+
+
+def _content(value: ir.Value) -> NDArray[Any] | None:
+    node = value.producer()
+    return numbers(node.inputs[0]) if node is not None and node.op_type == DEQUANTIZE else numbers(value)
+
+
+def _reordered(lowering: Lowering, value: ir.Value, order: NDArray[np.intp]) -> ir.Value:
+    """Returns constant weights or a bias with their outputs in another order, quantised as they were."""
+    array = numbers(value)
+    if array is not None:
+        return lowering.constant(array[order], "reordered")
+    node = value.producer()
+    assert node is not None
+    inputs = [None if given is None else numbers(given) for given in node.inputs]
+    moved = [a if a is None or a.size == 1 else a[order] for a in inputs]
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    return lowering.add(DEQUANTIZE, moved, **attributes)
+
+
+RULES: Mapping[str, Rule] = {"LpPool": lp_pool, "GlobalLpPool": global_lp_pool, "DepthToSpace": depth_to_space}
