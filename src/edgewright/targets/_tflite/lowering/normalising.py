@@ -27,7 +27,7 @@ def batch_normalization(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value]
     if any(array is None for array in found) or node.attributes.get_int("training_mode") or not shape or x is None:
         return None
     scale, bias, mean, variance = (np.asarray(array, np.float64) for array in found)
-    factor = scale / np.sqrt(variance + (node.attributes.get_float("epsilon") or 1e-5))
+    factor = scale / np.sqrt(variance + (_epsilon(node)))
     shift = bias - mean * factor
     joined = _into_convolution(lowering, x, factor, shift)
     if joined is not None:
@@ -57,7 +57,7 @@ def instance_normalization(lowering: Lowering, node: ir.Node) -> Sequence[ir.Val
     shape, x = lowering.shape(), node.inputs[0]
     if shape is None or len(shape) < 3 or x is None:
         return None
-    epsilon = node.attributes.get_float("epsilon") or 1e-5
+    epsilon = _epsilon(node)
     scale, bias = lowering.number(1), lowering.number(2)
     back = _reshaped_back(node)
     source = x.producer()
@@ -99,7 +99,7 @@ def group_normalization(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value]
     if shape is None or len(shape) < 3 or x is None or scale is None or bias is None:
         return None
     wide, lift = (np.repeat(a, shape[1] // groups) if a.size == groups else a for a in (scale, bias))
-    normal = _normalised(lowering, x, groups, node.attributes.get_float("epsilon") or 1e-5)
+    normal = _normalised(lowering, x, groups, _epsilon(node))
     return [_scaled(lowering, normal, wide, lift, len(shape))]
 
 
@@ -134,6 +134,11 @@ def _scaled(lowering: Lowering, normal: ir.Value, scale: NDArray[Any], bias: NDA
         return normal
     lanes = (-1, *[1] * (rank - 2))
     return lowering.add("Add", [lowering.add("Mul", [normal, scale.reshape(lanes)]), bias.reshape(lanes)])
+
+
+def _epsilon(node: ir.Node) -> float:
+    said = node.attributes.get_float("epsilon")
+    return 1e-5 if said is None else said
 
 
 def _matters(scale: NDArray[Any], bias: NDArray[Any]) -> bool:

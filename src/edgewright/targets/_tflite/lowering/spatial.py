@@ -37,7 +37,7 @@ def global_lp_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | No
         return None
     p = node.attributes.get_int("p", 2) or 2
     mean = lowering.add("GlobalAveragePool", [_powers(lowering, node.inputs[0], p)])
-    return [_root(lowering, lowering.add("Mul", [mean, np.asarray([np.prod(shape[2:], np.float32)])]), p)]
+    return [_root(lowering, lowering.add("Mul", [mean, np.asarray([np.prod(shape[2:])], np.float32)]), p)]
 
 
 def _powers(lowering: Lowering, x: ir.Value | None, p: int) -> ir.Value:
