@@ -11,6 +11,7 @@ from edgewright.graph.channels_last import to_channels_last
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.shapes import bind_axes, infer_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
+from edgewright.targets._tflite.constants import store_integers
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.fusion import fused_activations
 from edgewright.targets._tflite.integer import integer_nodes
@@ -65,6 +66,7 @@ def prepare(model: ir.Model, options: Options) -> ir.Model:
     from edgewright.targets._tflite.lowering.functions import expand_functions
 
     solved = fold(bind_axes(model, {}, default=options.batch))
+    store_integers(solved.graph)
     while expand_functions(solved, claimed()):
         solved = fold(infer_shapes(solved))
     solved = lower(solved, LOWERINGS)

@@ -8,12 +8,28 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgewright.graph.affine import Grid, quantise
 from edgewright.graph.initializers import add_initializer
-from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, axis_of, dtype_of, numbers
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, axis_of, dtype_of, numbers, one_sided
 from edgewright.graph.shapes import static_shape
 
 _SHIFT = {"uint8": (128, ir.DataType.INT8), "uint16": (1 << 15, ir.DataType.INT16)}
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
+
+
+def store_integers(graph: ir.Graph) -> None:
+    """Stores float constants behind a QuantizeLinear as the integers it gives, in place."""
+    for node in list(graph):
+        array = numbers(node.inputs[0]) if node.op_type == QUANTIZE else None
+        found = one_sided(node) if array is not None else None
+        if array is None or found is None or found.scale is None or node.outputs[0].is_graph_output():
+            continue
+        info = np.iinfo(found.dtype)
+        grid = Grid(found.dtype, int(info.min), int(info.max))
+        integers = quantise(array, found.scale, found.zero_point, grid, found.axis)
+        made = add_initializer(graph, f"{node.name}/stored", integers)
+        node.outputs[0].replace_all_uses_with(made)
+        graph.remove(node, safe=True)
 
 
 def make_signed(graph: ir.Graph) -> None:

@@ -23,8 +23,10 @@ from edgewright.targets._tflite.file import Quantisation, Tensor, TfliteFile
 from edgewright.targets._tflite.fusion import NONE, Fused
 from edgewright.targets._tflite.integer import parameters
 from edgewright.targets._tflite.options import Options
+from edgewright.targets._tflite.versions import version_of
 
 ABSENT = -1
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class Emission:
         **fields: Any,
     ) -> None:
         """Adds an operator; see `TfliteFile.operator`."""
+        taken, given = ([None if n < 0 else self.file.tensors[n] for n in side] for side in (inputs, outputs))
+        version = max(version, version_of(op, taken, given, fields))
         self.file.operator(op, inputs, outputs, options, version=version, **fields)
         self.trace.append(self._sources)
 
@@ -336,14 +340,15 @@ class Emission:
         scale = np.float32(data.quantisation.scale[0]) * np.asarray(weights.quantisation.scale, np.float32)
         kind = np.int64 if data.dtype == "int16" else np.int32
         stored = None if value is None else behind(value)
-        if stored is not None and (integers := numbers(stored.node.inputs[0])) is not None:
+        integers = None if stored is None else numbers(stored.node.inputs[0])
+        if stored is not None and integers is not None and _close(parameters(stored.node), scale):
             array = integers.astype(kind)
             scale = np.asarray(parameters(stored.node).scale, np.float32)
         else:
             found = np.zeros(channels, np.float32) if value is None else real(value)
             assert found is not None
-            limits = np.iinfo(kind)
-            array = np.clip(np.rint(found.astype(np.float64) / scale), limits.min, limits.max).astype(kind)
+            array = np.rint(found.astype(np.float64).reshape(-1) / scale).astype(kind)
+        array = np.broadcast_to(array.reshape(-1), (channels,))
         per_tensor = scale.size == 1
         made = Quantisation(tuple(map(float, scale)), (0,) * scale.size, None if per_tensor else 0)
         return self.const(array, name, made)
@@ -401,6 +406,14 @@ def dtype_of(value: ir.Value) -> str:
     if value.dtype is None:
         raise StepFailed(f'the type of "{value.name}" is not known', hint="clean the model up first")
     return str(value.dtype.numpy().name)
+
+
+def _close(bias: Quantisation, product: NDArray[np.float32]) -> bool:
+    """Says whether a bias has the scale that the kernel takes it to have, but for the rounding of a float32."""
+    sizes = {len(bias.scale), product.size} - {1}
+    return (
+        len(sizes) < 2 and not any(bias.zero_point) and bool(np.allclose(bias.scale, product, rtol=_ROUNDING, atol=0))
+    )
 
 
 def _symmetric(node: ir.Node) -> bool:

@@ -53,7 +53,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
             Kernel(MOVES),
         ),
         **dict.fromkeys(("GatherND", "Pad", "MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin"), Kernel(MOVES)),
-        **dict.fromkeys(("DepthToSpace", "SpaceToDepth", "Expand", "Tile"), Kernel(MOVES, _NARROW)),
+        **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), Kernel(MOVES, _NARROW)),
+        **dict.fromkeys(("Expand", "Tile"), Kernel(MOVES)),
         "Concat": Kernel(MOVES, many=True),
         "Where": Kernel(MOVES, many=True),
         "Resize": Kernel(AVERAGES),
@@ -61,10 +62,10 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         **dict.fromkeys(("Max", "Min"), Kernel(PICKS, many=True)),
         **dict.fromkeys(("Relu", "Clip"), Kernel(PICKS)),
         **dict.fromkeys(("Add", "Sub", "Mul"), Kernel(COMPUTES, many=True)),
-        "PRelu": Kernel(COMPUTES, many=True),
+        "PRelu": Kernel(COMPUTES, _NARROW, many=True),
         **dict.fromkeys(("GlobalAveragePool", "ReduceMean", "ReduceSum", "LeakyRelu", "Abs"), Kernel(COMPUTES)),
-        **dict.fromkeys(("Gelu", "Exp", "Log"), Kernel(COMPUTES)),
-        **dict.fromkeys(("HardSwish", "Elu"), Kernel(COMPUTES, _NARROW)),
+        **dict.fromkeys(("Gelu", "Exp"), Kernel(COMPUTES)),
+        **dict.fromkeys(("HardSwish", "Elu", "Log"), Kernel(COMPUTES, _NARROW)),
         **dict.fromkeys(("Sigmoid", "Softmax"), Kernel(COMPUTES, fixed=_UNIT)),
         "Tanh": Kernel(COMPUTES, fixed=_fixed(1 / 128, 0, 1 / 32768)),
         "LogSoftmax": Kernel(COMPUTES, _NARROW, _fixed(16 / 256, 127)),
@@ -80,14 +81,14 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
 def kernel(node: ir.Node) -> Kernel | None:
     """Returns the integer kernel of a node; None where it has none."""
     found = KERNELS.get(node.op_type)
-    if node.op_type == "MatMul" and not constant_data(node.inputs[1]):
+    if node.op_type == "MatMul" and not (constant_data(node.inputs[1]) and rank_of(node.inputs[1]) == 2):
         return KERNELS["BatchMatMul"]
     if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") == "nearest":
         return Kernel(MOVES)
     if node.op_type == "Resize" and node.attributes.get_string("mode") == "cubic":
         return None
     if node.op_type == "Pad" and node.attributes.get_string("mode", "constant") == "constant" and not _zeros(node):
-        return None
+        return Kernel(PICKS)
     if node.op_type == "Clip" and activation_code(node) == RELU_N1_TO_1:
         return Kernel(PICKS, _NARROW)
     return found
@@ -106,6 +107,11 @@ def constant_data(value: ir.Value | None) -> bool:
     """Says whether a value is known before the model runs, also behind a DequantizeLinear."""
     made = value.producer() if value is not None else None
     return is_constant(value) or (made is not None and made.op_type == DEQUANTIZE and is_constant(made.inputs[0]))
+
+
+def rank_of(value: ir.Value | None) -> int:
+    """Returns how many axes a value has; 0 where that is not known."""
+    return len(value.shape) if value is not None and value.shape is not None else 0
 
 
 def _zeros(node: ir.Node) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgewright.targets._tflite.kernels import constant_data
 from edgewright.targets._tflite.lowering.apply import Lowering, Rule
 
 Made = Sequence[ir.Value] | None
@@ -180,7 +181,7 @@ def _prelu(lowering: Lowering, node: ir.Node) -> Made:
     m = Maths(lowering)
     if x.dtype != ir.DataType.FLOAT:
         return [m("Where", m("Less", x, like(0, x)), m("Mul", x, a), x)]
-    if lowering.number(1) is not None and len(slope) in (0, 1, len(data) - 1):
+    if constant_data(a) and len(slope) in (0, 1, len(data) - 1):
         return None
     return [m("Add", m("Max", x, number(0)), m("Mul", m("Min", x, number(0)), a))]
 
