@@ -4,10 +4,10 @@
     python benchmarks/ds_cnn.py --rounds 40
 
 The published float file (.tflite) is imported, cleaned up, calibrated on the first 100 clips and quantised by the
-scheme `litert-s8s8`; the compiler writes an all-integer .tflite. Both files then see the same 1000 clips, rounded to the
-scale of their own input, in LiteRT and in the interpreter of TensorFlow Lite Micro. Accuracy is over all 1000 clips (the
-100 for calibration are among them, for both alike) with the paired 95% interval of the difference; speed is
-interleaved, one thread, XNNPACK.
+scheme `litert-s8s8`; the compiler writes an all-integer .tflite. Both files then see the same 1000 clips, rounded
+to the scale of their own input, in LiteRT and in the interpreter of TensorFlow Lite Micro. Accuracy is over all
+1000 clips (the 100 for calibration are among them, for both alike) with the paired 95% interval of the difference;
+speed is interleaved, one thread, XNNPACK.
 """
 
 from __future__ import annotations
