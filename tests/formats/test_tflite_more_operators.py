@@ -14,7 +14,6 @@ pytest.importorskip("onnxruntime")
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgewright.errors import SourceError
 from edgewright.formats.tflite.convert import to_onnx
 from edgewright.formats.tflite.reader import parse
 from edgewright.graph.check import check_file
@@ -72,18 +71,18 @@ def typed(value: Any) -> tuple[str, tuple[int, ...]]:
 
 STRIDED = {"beginMask": 0, "endMask": 0, "ellipsisMask": 0, "newAxisMask": 0, "shrinkAxisMask": 0}
 LSTM = {"fusedActivationFunction": schema.ActivationFunctionType.TANH}
-H, I = 5, 3
+H, WIDTH = 5, 3
 
 
 def lstm(steps: int, *, coupled: bool = False, peepholes: bool = False) -> list[Any]:
-    no_input = [None] if coupled else [numbers(H, I)]
+    no_input = [None] if coupled else [numbers(H, WIDTH)]
     no_state = [None] if coupled else [numbers(H, H)]
     no_bias = [None] if coupled else [numbers(H)]
     holes = [None if coupled else numbers(H), numbers(H), numbers(H)] if peepholes else [None] * 3
     return [
-        (2, steps, I),
+        (2, steps, WIDTH),
         *no_input,
-        *(numbers(H, I) for _ in range(3)),
+        *(numbers(H, WIDTH) for _ in range(3)),
         *no_state,
         *(numbers(H, H) for _ in range(3)),
         *holes,
@@ -98,9 +97,9 @@ def lstm(steps: int, *, coupled: bool = False, peepholes: bool = False) -> list[
 
 def both_ways() -> list[Any]:
     """One sequence: of several, LiteRT 2.3 computes all but the first wrongly where both directions are joined."""
-    one = lambda: [*(numbers(H, I) for _ in range(4)), *(numbers(H, H) for _ in range(4)), *[None] * 3]  # noqa: E731
+    one = lambda: [*(numbers(H, WIDTH) for _ in range(4)), *(numbers(H, H) for _ in range(4)), *[None] * 3]  # noqa: E731
     ends = lambda: [*(numbers(H) for _ in range(4)), None, None]  # noqa: E731
-    return [(1, 4, I), *one(), *ends(), *one(), *ends(), *(Variable(1, H) for _ in range(4)), *[None] * 9]
+    return [(1, 4, WIDTH), *one(), *ends(), *one(), *ends(), *(Variable(1, H) for _ in range(4)), *[None] * 9]
 
 
 CASES = [
@@ -239,7 +238,7 @@ CASES = [
     ),
     case(
         "UNIDIRECTIONAL_SEQUENCE_RNN",
-        [(2, 4, I), numbers(H, I), numbers(H, H), numbers(H), Variable(2, H)],
+        [(2, 4, WIDTH), numbers(H, WIDTH), numbers(H, H), numbers(H), Variable(2, H)],
         (2, 4, H),
         options("SequenceRNN", **LSTM),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,23 +84,48 @@ def with_float_weights(content: bytes) -> bytes:
 
     LiteRT runs int8 weights with activations quantised on the fly, which is no reference for the weights themselves.
     """
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
     from edgewright.formats.tflite.convert import hybrid_weights
     from edgewright.formats.tflite.reader import parse
 
     graph = parse(content)
     hybrid = hybrid_weights(graph)
+
+    def change(model: Any, schema: Any) -> None:
+        for number, (read, stored) in enumerate(zip(graph.tensors, model.subgraphs[0].tensors, strict=True)):
+            if number in hybrid:
+                buffer = schema.BufferT()
+                buffer.data = np.frombuffer(np.ascontiguousarray(read.real()).tobytes(), np.uint8)
+                model.buffers.append(buffer)
+                stored.buffer = len(model.buffers) - 1
+                stored.type = schema.TensorType.FLOAT32
+                stored.quantization = None
+
+    return _rewritten(content, change)
+
+
+def with_outputs(content: bytes, outputs: Sequence[int]) -> bytes:
+    """Returns the same file ending at the tensors numbered `outputs`, without the operators behind them."""
+    from edgewright.formats.tflite.cutting import needed
+    from edgewright.formats.tflite.reader import parse
+
+    kept = needed(parse(content), outputs)
+
+    def change(model: Any, schema: Any) -> None:
+        graph = model.subgraphs[0]
+        graph.operators = [graph.operators[index] for index in kept]
+        graph.outputs = list(outputs)
+        model.signatureDefs = None
+
+    return _rewritten(content, change)
+
+
+def _rewritten(content: bytes, change: Callable[[Any, Any], None]) -> bytes:
+    """Returns the file after `change`, which is given its model and the schema's classes."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for number, (read, stored) in enumerate(zip(graph.tensors, model.subgraphs[0].tensors, strict=True)):
-        if number in hybrid:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(read.real()).tobytes(), np.uint8)
-            model.buffers.append(buffer)
-            stored.buffer = len(model.buffers) - 1
-            stored.type = schema.TensorType.FLOAT32
-            stored.quantization = None
+    change(model, schema)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

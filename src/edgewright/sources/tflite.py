@@ -36,6 +36,8 @@ class TfliteSource:
             rounding that falls the other way moves an output by a whole step.
         integer_io: Inputs and outputs that the file declares as scaled integers stay integers; otherwise they are
             floats, rounded inside the model.
+        outputs: Names of tensors to end at instead of the file's outputs, so that what stands behind them (a decoder of
+            detections, say) is left out; empty for the whole file.
     """
 
     name: ClassVar[str] = "tflite"
@@ -47,6 +49,7 @@ class TfliteSource:
     least_snr_db: float = 60.0
     least_snr_db_quantised: float = 20.0
     integer_io: bool = False
+    outputs: tuple[str, ...] = ()
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """Imports the file.
@@ -57,17 +60,20 @@ class TfliteSource:
             ToolchainMissing: LiteRT is not installed.
             StepFailed: The import computes something else than the file.
         """
-        from edgewright.formats.tflite import convert
+        from edgewright.formats.tflite import convert, cutting
         from edgewright.formats.tflite.reader import read_tflite
         from edgewright.graph import check, load, opset, tidy
         from edgewright.sources import _litert, _verify
 
-        graph = read_tflite(inputs["model"])
+        graph, content = read_tflite(inputs["model"]), inputs["model"].read_bytes()
+        if self.outputs:
+            graph = cutting.cut(graph, self.outputs)
+            content = _litert.with_outputs(content, graph.outputs)
         model, notes = tidy.tidy(convert.to_onnx(graph, integer_io=self.integer_io))
         path = load.save(model, out)
         check.check_file(path)
         context.progress(0.5, "translated")
-        content, runner = inputs["model"].read_bytes(), "the source file in LiteRT"
+        runner = "the source file in LiteRT"
         if convert.has_hybrid_operators(graph):
             content, runner = _litert.with_float_weights(content), "the source with dequantised weights in LiteRT"
             notes = (*notes, "integer weights of float operators were turned into the float32 values they stand for")

@@ -93,12 +93,21 @@ def check_supported(graph: TfliteGraph) -> None:
         for number in (*op.inputs, *op.outputs):
             if number >= 0:
                 _check_tensor(graph.tensors[number], may_vary=op.op in recurrent.VARIABLES)
-    refused = [_refusal(graph, op) for op in graph.operators if op.op not in RULES]
-    if refused:
-        raise SourceError(
-            f"operators not supported: {'; '.join(dict.fromkeys(refused))}",
-            hint="import the model from the framework it was made with (PyTorch or ONNX), or convert without them",
-        )
+    unknown = [op for op in graph.operators if op.op not in RULES]
+    if unknown:
+        named = dict.fromkeys(_refusal(graph, op) for op in unknown)
+        raise SourceError(f"operators not supported: {'; '.join(named)}", hint=_way_out(graph, unknown))
+
+
+def _way_out(graph: TfliteGraph, unknown: list[TfliteOperator]) -> str:
+    """Says what to do; where only the end of the file is unknown, it can be cut off."""
+    made = {number for op in unknown for number in op.outputs}
+    last = all(n in graph.outputs or not any(n in op.inputs for op in graph.operators) for n in made)
+    before = [n for op in unknown for n in op.inputs if n >= 0 and graph.tensors[n].data is None and n not in made]
+    if last and before:
+        names = ", ".join(f'"{graph.tensors[n].name}"' for n in dict.fromkeys(before))
+        return f"it stands at the end: import the network before it with outputs = [{names}], and decode these yourself"
+    return "import the model from the framework it was made with (PyTorch or ONNX), or convert without them"
 
 
 def _check_tensor(tensor: TfliteTensor, *, may_vary: bool) -> None:
