@@ -25,6 +25,7 @@ _TYPES = {
     "int32": "INT32",
     "uint32": "UINT32",
     "int64": "INT64",
+    "uint64": "UINT64",
     "bool": "BOOL",
     "int4": "INT4",
 }

@@ -21,7 +21,9 @@ def fold(model: ir.Model) -> ir.Model:
 
 
 def _should(node: ir.Node) -> bool | None:
-    return False if node.op_type in _KEPT else None
+    if node.op_type in _KEPT:
+        return False
+    return True if node.op_type == "ConstantOfShape" else None
 
 
 def _worth(node: ir.Node) -> bool:

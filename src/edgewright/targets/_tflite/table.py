@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgewright.targets._tflite.lowering import arithmetic as plain_arithmetic
-from edgewright.targets._tflite.lowering import normalising
+from edgewright.targets._tflite.lowering import gathering as plain_gathering
+from edgewright.targets._tflite.lowering import matrix as plain_matrix
+from edgewright.targets._tflite.lowering import normalising, recurrent
 from edgewright.targets._tflite.lowering import reduce as plain_reduce
 from edgewright.targets._tflite.lowering import spatial as plain_spatial
 from edgewright.targets._tflite.lowering.apply import Rule as LoweringRule
@@ -43,7 +45,10 @@ RULES: Rules = {
 }
 LOWERINGS: Mapping[str, LoweringRule] = {
     **plain_arithmetic.RULES,
+    **plain_gathering.RULES,
+    **plain_matrix.RULES,
     **plain_reduce.RULES,
+    **recurrent.RULES,
     **normalising.RULES,
     **plain_spatial.RULES,
 }

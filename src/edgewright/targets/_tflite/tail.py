@@ -132,7 +132,7 @@ def _factors(node: ir.Node) -> list[ir.Value | float]:
 
 
 def _hard_swish(node: ir.Node) -> None:
-    """x times clip(x + 3, 0, 6) / 6."""
+    """X times clip(x + 3, 0, 6) / 6."""
     factors = _factors(node) if node.op_type == "Mul" else []
     if node.op_type == "Div" and (inner := _made_by(node.inputs[0], "Mul")) is not None:
         by = _single(node.inputs[1])

@@ -90,7 +90,8 @@ def _replace(lowering: Lowering, node: ir.Node, rules: Mapping[str, Rule]) -> bo
     if made is None:
         return False
     for old, new in zip(node.outputs, made, strict=True):
-        _take_place(node.graph, old, new)
+        plain = old.is_graph_output() and (new.producer() is None or new.is_graph_output())
+        _take_place(node.graph, old, lowering.add("Identity", [new]) if plain else new)
     node.graph.remove(node, safe=True)  # type: ignore[union-attr]
     return True
 

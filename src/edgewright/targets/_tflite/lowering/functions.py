@@ -8,8 +8,6 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-_ROUNDS = 5
-
 
 def expand_functions(model: ir.Model, known: Container[tuple[str, str]]) -> bool:
     """Replaces every operator that is not `known`, and that ONNX defines by others, in place.
@@ -22,12 +20,16 @@ def expand_functions(model: ir.Model, known: Container[tuple[str, str]]) -> bool
         Whether anything was replaced.
     """
     for node in list(model.graph):
-        if (node.domain, node.op_type) not in known:
+        if (node.domain, node.op_type) not in known and not _has_graphs(node):
             _define(model, node)
     if not model.functions:
         return False
     InlinePass()(model)
     return True
+
+
+def _has_graphs(node: ir.Node) -> bool:
+    return any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
 
 
 def _define(model: ir.Model, node: ir.Node) -> None:
@@ -36,7 +38,7 @@ def _define(model: ir.Model, node: ir.Node) -> None:
         return
     node.overload = body.overload = f"of_{len(model.functions)}"
     function = ir.from_proto(body)
-    function._overload = node.overload  # noqa: SLF001
+    function._overload = node.overload
     for index, inner in enumerate(function):
         inner.name = f"{node.name}/{inner.op_type}_{index}"
         for output in inner.outputs:
@@ -58,9 +60,18 @@ def _body(model: ir.Model, node: ir.Node) -> onnx.FunctionProto | None:
     body = onnx.FunctionProto()
     body.ParseFromString(content)
     body.domain = node.domain
+    _settle_outputs(body, len(node.outputs))
     for imported in body.opset_import:
         imported.version = model.opset_imports.get(imported.domain, imported.version)
     return body
+
+
+def _settle_outputs(body: onnx.FunctionProto, count: int) -> None:
+    """Outputs that a body leaves out stand for its first one; nobody reads them."""
+    made = {name for inner in body.node for name in inner.output}
+    kept = [name if name in made else body.output[0] for name in body.output[:count]]
+    del body.output[:]
+    body.output.extend(kept)
 
 
 def _add_defaults(node: ir.Node, schema: onnx.defs.OpSchema) -> None:

@@ -11,36 +11,13 @@ from edgewright.targets._tflite.lowering.apply import Lowering, Rule
 from edgewright.targets._tflite.lowering.arithmetic import Made, Maths, number
 
 
-def last_axis(lowering: Lowering, node: ir.Node, axis: int, rank: int) -> ir.Value:
-    """Returns the data with `axis` at the end."""
-    return lowering.add("Transpose", [node.inputs[0]], perm=swapped(axis, rank))
-
-
-def swapped(axis: int, rank: int) -> list[int]:
-    """Returns the order of axes that exchanges one with the last; its own inverse."""
-    order = list(range(rank))
-    order[axis], order[-1] = order[-1], order[axis]
-    return order
-
-
-def _along_last(op: str) -> Rule:
-    """Softmax and its kin: the axis goes to the end; before opset 13 all axes from `axis` on count as one."""
-
-    def rule(lowering: Lowering, node: ir.Node) -> Made:
-        shape = lowering.shape(0)
-        if shape is None:
-            return None
-        old = lowering.model.opset_imports.get("", 13) < 13
-        axis = _axis(node, 1 if old else -1) % max(len(shape), 1)
-        if old and axis < len(shape) - 1:
-            return [_flattened(lowering, node, op, shape, axis)]
-        if axis == len(shape) - 1:
-            return None
-        turned = last_axis(lowering, node, axis, len(shape))
-        made = lowering.add(op, [turned], axis=-1)
-        return [lowering.add("Transpose", [made], perm=swapped(axis, len(shape)))]
-
-    return rule
+def _old_softmax(lowering: Lowering, node: ir.Node) -> Made:
+    """Before opset 13 all axes from `axis` on count as one."""
+    shape = lowering.shape(0)
+    if shape is None or lowering.model.opset_imports.get("", 13) >= 13:
+        return None
+    axis = axis_of(node, 1) % max(len(shape), 1)
+    return None if axis == len(shape) - 1 else [_flattened(lowering, node, node.op_type, shape, axis)]
 
 
 def _flattened(lowering: Lowering, node: ir.Node, op: str, shape: Sequence[int], axis: int) -> ir.Value:
@@ -49,7 +26,8 @@ def _flattened(lowering: Lowering, node: ir.Node, op: str, shape: Sequence[int],
     return lowering.add("Reshape", [made, np.asarray(shape, np.int64)])
 
 
-def _axis(node: ir.Node, default: int) -> int:
+def axis_of(node: ir.Node, default: int) -> int:
+    """Returns the attribute `axis`."""
     found = node.attributes.get_int("axis", default)
     return default if found is None else found
 
@@ -58,17 +36,13 @@ def _norm(lowering: Lowering, node: ir.Node) -> Made:
     shape = lowering.shape(0)
     if shape is None or node.inputs[0] is None:
         return None
-    axis, order = _axis(node, -1) % len(shape), node.attributes.get_int("p", 2)
+    axis, order = axis_of(node, -1) % len(shape), node.attributes.get_int("p", 2)
     x = node.inputs[0]
     m = Maths(lowering)
     if order == 1:
         total = reduced(lowering, "ReduceSum", m("Abs", x), [axis])
         return [m("Div", x, m("Where", m("Equal", total, number(0)), number(1), total))]
-    if axis == len(shape) - 1:
-        return None
-    turned = last_axis(lowering, node, axis, len(shape))
-    made = m("LpNormalization", turned, axis=-1, p=2)
-    return [m("Transpose", made, perm=swapped(axis, len(shape)))]
+    return None
 
 
 def reduced(lowering: Lowering, op: str, x: ir.Value, axes: Sequence[int], *, keep: bool = True) -> ir.Value:
@@ -135,31 +109,18 @@ def _extreme(lowering: Lowering, node: ir.Node) -> Made:
     shape = lowering.shape(0)
     if shape is None or node.attributes.get_int("keepdims", 1) != 1:
         return None
-    axis = _axis(node, 0) % len(shape)
+    axis = axis_of(node, 0) % len(shape)
     last = node.attributes.get_int("select_last_index", 0)
     made = lowering.add(node.op_type, [node.inputs[0]], axis=axis, keepdims=0, select_last_index=last)
     kept = [1 if index == axis else size for index, size in enumerate(shape)]
     return [lowering.add("Reshape", [made, np.asarray(kept, np.int64)])]
 
 
-def _top_k(lowering: Lowering, node: ir.Node) -> Made:
-    shape = lowering.shape(0)
-    if shape is None:
-        return None
-    axis = _axis(node, -1) % len(shape)
-    if axis == len(shape) - 1:
-        return None
-    turned = last_axis(lowering, node, axis, len(shape))
-    said = {name: node.attributes.get_int(name, 1) for name in ("largest", "sorted")}
-    made = lowering.add_many("TopK", [turned, node.inputs[1]], 2, axis=-1, **said)
-    return [lowering.add("Transpose", [value], perm=swapped(axis, len(shape))) for value in made]
-
-
 def _hardmax(lowering: Lowering, node: ir.Node) -> Made:
     shape = lowering.shape(0)
     if shape is None:
         return None
-    axis = _axis(node, -1) % len(shape)
+    axis = axis_of(node, -1) % len(shape)
     found = lowering.add("ArgMax", [node.inputs[0]], axis=axis, keepdims=0)
     values = np.asarray([0, 1], np.float32)
     return [lowering.add("OneHot", [found, np.asarray([shape[axis]], np.int64), values], axis=axis)]
@@ -185,8 +146,8 @@ def _sum_square(m: Maths, x: ir.Value, again: Again) -> ir.Value:
 
 
 RULES: Mapping[str, Rule] = {
-    "Softmax": _along_last("Softmax"),
-    "LogSoftmax": _along_last("LogSoftmax"),
+    "Softmax": _old_softmax,
+    "LogSoftmax": _old_softmax,
     "LpNormalization": _norm,
     "ReduceL1": _composed(_l1),
     "ReduceL2": _composed(_l2),
@@ -195,6 +156,5 @@ RULES: Mapping[str, Rule] = {
     "ReduceLogSumExp": _log_sum_exp,
     "ArgMax": _extreme,
     "ArgMin": _extreme,
-    "TopK": _top_k,
     "Hardmax": _hardmax,
 }

@@ -78,7 +78,8 @@ def _variadic(op: str, options: str, kinds: Sequence[str] = NUMBERS) -> Rule:
             copy(e, node, tensors[0])
             return
         made = tensors[0]
-        for other in tensors[1:-1]:
+        for following in tensors[1:-1]:
+            other = following
             shape = np.broadcast_shapes(e.tensor(made).shape, e.tensor(other).shape)
             kind = e.tensor(made).dtype
             if kind not in kinds and e.tensor(made).quantisation is None:

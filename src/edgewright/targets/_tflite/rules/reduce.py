@@ -21,7 +21,6 @@ from edgewright.targets._tflite.rules.typed import (
     fixed_input,
     ints,
     kind_for,
-    refuse,
     reshaped,
     scalar,
     step,
@@ -86,9 +85,13 @@ def _extreme(op: str, options: str) -> Rule:
 def top_k(e: Emission, node: ir.Node) -> None:
     """TOPK_V2 along the last axis; the smallest are the largest of the negated."""
     data = e.input(node, 0)
+    rank = len(e.shape(node, 0))
+    axis = attribute(node, "axis", -1) % rank
     largest = attribute(node, "largest", 1)
-    kind = kind_for(e.tensor(data).dtype, NUMBERS, node)
-    data = cast(e, data, kind)
+    if e.tensor(data).quantisation is None:
+        data = cast(e, data, kind_for(e.tensor(data).dtype, NUMBERS, node))
+    if axis != rank - 1:
+        data = turned(e, data, axis)
     if not largest:
         data = step(e, "NEG", [data], options="NegOptions")
     count = int(fixed_input(e, node, 1, "K").reshape(-1)[0])
@@ -99,12 +102,18 @@ def top_k(e: Emission, node: ir.Node) -> None:
     if not largest:
         values = step(e, "NEG", [values], options="NegOptions")
     for index, made in enumerate((values, indices)):
-        if node.outputs[index].name and (node.outputs[index].uses() or node.outputs[index].is_graph_output()):
-            out = e.output(node, index)
-            if e.tensor(out).dtype != e.tensor(made).dtype:
-                e.op("CAST", [made], [out], "CastOptions")
-            else:
-                e.op("RESHAPE", [made, ints(e, shape, "shape")], [out], "ReshapeOptions", newShape=shape)
+        value = node.outputs[index] if index < len(node.outputs) else None
+        if value is not None and (value.uses() or value.is_graph_output()):
+            _give(e, node, index, turned(e, made, axis) if axis != rank - 1 else made)
+
+
+def _give(e: Emission, node: ir.Node, index: int, made: int) -> None:
+    out = e.output(node, index)
+    shape = list(e.tensor(out).shape)
+    if e.tensor(out).dtype != e.tensor(made).dtype:
+        e.op("CAST", [made], [out], "CastOptions")
+    else:
+        e.op("RESHAPE", [made, ints(e, shape, "shape")], [out], "ReshapeOptions", newShape=shape)
 
 
 def cumulative(e: Emission, node: ir.Node) -> None:
@@ -152,21 +161,36 @@ def _one(e: Emission, values: int, index: int) -> int:
     return reshaped(e, step(e, "SLICE", [values, begin, size], [1], "SliceOptions"), [])
 
 
-def softmax(e: Emission, node: ir.Node) -> None:
-    """SOFTMAX along the last axis; other axes are lowered before."""
-    e.op("SOFTMAX", [e.input(node, 0)], [e.output(node)], "SoftmaxOptions", beta=1.0)
+def _along_last(op: str, options: str = "", **fields: float) -> Rule:
+    """Kernels know the last axis only: another is exchanged with it before and after."""
+
+    def rule(e: Emission, node: ir.Node) -> None:
+        rank = len(e.shape(node, 0))
+        axis = attribute(node, "axis", -1) % rank
+        data, out = e.input(node, 0), e.output(node)
+        if axis == rank - 1:
+            e.op(op, [data], [out], options, **fields)
+            return
+        made = turned(e, data, axis)
+        done = e.temp(out, e.tensor(made).shape, f"{node.name}/turned")
+        e.op(op, [made], [done], options, **fields)
+        e.op("TRANSPOSE", [done, ints(e, swapped(axis, rank), "perm")], [out], "TransposeOptions")
+
+    return rule
 
 
-def log_softmax(e: Emission, node: ir.Node) -> None:
-    """LOG_SOFTMAX along the last axis; other axes are lowered before."""
-    e.op("LOG_SOFTMAX", [e.input(node, 0)], [e.output(node)], "LogSoftmaxOptions")
+def turned(e: Emission, tensor: int, axis: int) -> int:
+    """Returns a tensor with `axis` exchanged with the last."""
+    shape = e.tensor(tensor).shape
+    order = swapped(axis, len(shape))
+    return step(e, "TRANSPOSE", [tensor, ints(e, order, "perm")], [shape[i] for i in order], "TransposeOptions")
 
 
-def l2_normalisation(e: Emission, node: ir.Node) -> None:
-    """L2_NORMALIZATION along the last axis; other forms are lowered before."""
-    if attribute(node, "p", 2) != 2:
-        raise refuse(node, f"norm of order {attribute(node, 'p', 2)}")
-    e.op("L2_NORMALIZATION", [e.input(node, 0)], [e.output(node)], "L2NormOptions")
+def swapped(axis: int, rank: int) -> list[int]:
+    """Returns the order of axes that exchanges one with the last; its own inverse."""
+    order = list(range(rank))
+    order[axis], order[-1] = order[-1], order[axis]
+    return order
 
 
 RULES: Rules = {
@@ -180,7 +204,7 @@ RULES: Rules = {
     ("", "TopK"): top_k,
     ("", "CumSum"): cumulative,
     ("", "OneHot"): one_hot,
-    ("", "Softmax"): softmax,
-    ("", "LogSoftmax"): log_softmax,
-    ("", "LpNormalization"): l2_normalisation,
+    ("", "Softmax"): _along_last("SOFTMAX", "SoftmaxOptions", beta=1.0),
+    ("", "LogSoftmax"): _along_last("LOG_SOFTMAX", "LogSoftmaxOptions"),
+    ("", "LpNormalization"): _along_last("L2_NORMALIZATION", "L2NormOptions"),
 }

@@ -133,8 +133,8 @@ def slice_bounds(e: Emission, node: ir.Node) -> tuple[list[int], list[int]]:
     begins, steps = [0] * len(shape), [1] * len(shape)
     for start, axis, step in zip(starts, axes, by, strict=True):
         size = shape[axis]
-        start = start + size if start < 0 else start
-        begins[axis] = min(max(start, 0), size - 1 if step < 0 else size)
+        begin = start + size if start < 0 else start
+        begins[axis] = min(max(begin, 0), size - 1 if step < 0 else size)
         steps[axis] = step
     return begins, steps
 
