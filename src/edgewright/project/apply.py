@@ -48,7 +48,7 @@ class Job:
     """What to do.
 
     Attributes:
-        model: An `.onnx` or `.tflite` file, or a hub model folder.
+        model: An `.onnx`, `.tflite`, `.keras` or `.h5` file, a SavedModel, or a hub model folder.
         passes: In order.
         out: A folder, or a path that ends in `.onnx`.
         project: For calibration data; None where no pass needs any.
@@ -105,8 +105,9 @@ def _check(job: Job) -> None:
 def _imported(job: Job, executor: Executor, work: Path) -> Result:
     path = job.model
     if not path.exists():
-        raise UsageError(f"no model {path}", hint="give an .onnx or .tflite file, or a model folder")
-    kind = "onnx" if path.is_dir() else kind_of(ModelConfig(str(path)))
+        hint = "give an .onnx, .tflite, .keras or .h5 file, a SavedModel or a model folder"
+        raise UsageError(f"no model {path}", hint=hint)
+    kind = "onnx" if path.is_dir() and not (path / "saved_model.pb").is_file() else kind_of(ModelConfig(str(path)))
     inputs = {"model": Input(path.resolve(), digest_path(path))}
     before = _data(job.project, (), work)
     return executor.run("sources", StepSpec(kind), {**inputs, "data": before} if before else inputs)

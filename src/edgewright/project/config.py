@@ -32,16 +32,19 @@ class ModelConfig:
     """`[model]`: the trained model.
 
     Attributes:
-        source: Path of an `.onnx` or `.tflite` file, or `module:factory` for PyTorch.
-        kind: `onnx`, `tflite` or `torch`; found from the source when absent.
+        source: Path of an `.onnx`, `.tflite`, `.keras` or `.h5` file or of a SavedModel folder, or `module:factory` for
+            PyTorch.
+        kind: `onnx`, `tflite`, `keras`, `saved-model` or `torch`; found from the source when absent.
         checkpoint: PyTorch weights: safetensors or a state dict.
         inputs: PyTorch only: name, dtype and shape of every input; a string names a dynamic axis.
+        signature: SavedModel only: which one; `serving_default`, or the only one, when absent.
     """
 
     source: str
     kind: str = ""
     checkpoint: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

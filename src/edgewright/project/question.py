@@ -18,11 +18,13 @@ from edgewright.engine.execute import Input
 from edgewright.errors import ConfigError, SourceError
 from edgewright.project.config import ModelConfig, Project
 from edgewright.search.request import Request
-from edgewright.store.files import digest_file, write_atomic
+from edgewright.store.files import digest_file, digest_path, write_atomic
 
 _EXTERNAL_KEY = b"\n\x08location"
 """How the entry of a tensor that names its file is written: field 1, eight bytes."""
-_KINDS = {".onnx": "onnx", ".tflite": "tflite"}
+_KINDS = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
+_FOLDERS = ("saved-model",)
+"""Kinds whose model is a folder."""
 
 
 def ask(project: Project, work: Path) -> Request:
@@ -62,8 +64,8 @@ def _require_splits(data: Mapping[str, Any]) -> None:
             raise ConfigError(f'[data]: there is no split "{split}"; {", ".join(SPLITS)} are needed', hint=hint)
 
 
-def kind_of(model: ModelConfig) -> str:
-    """Returns the source plugin for a model.
+def kind_of(model: ModelConfig, root: Path = Path()) -> str:
+    """Returns the source plugin for a model; `root` is what a relative path starts from.
 
     Raises:
         ConfigError: It cannot be told.
@@ -73,20 +75,25 @@ def kind_of(model: ModelConfig) -> str:
     suffix = Path(model.source).suffix.lower()
     if suffix in _KINDS:
         return _KINDS[suffix]
+    if (root / model.source / "saved_model.pb").is_file():
+        return "saved-model"
     if ":" in model.source:
         return "torch"
-    hint = 'give an .onnx or .tflite file, or "module:factory" for PyTorch'
+    hint = 'give an .onnx, .tflite, .keras or .h5 file, a SavedModel folder, or "module:factory" for PyTorch'
     raise ConfigError(f"[model] source {model.source!r}: cannot tell what it is", hint=hint)
 
 
 def _source(project: Project) -> tuple[StepSpec, dict[str, Input]]:
-    model, kind = project.file.model, kind_of(project.file.model)
+    model, kind = project.file.model, kind_of(project.file.model, project.root)
     inputs: dict[str, Input] = {}
     if model.checkpoint is not None:
         inputs["checkpoint"] = _file_input(project.root / model.checkpoint, "[model] checkpoint")
     if kind == "torch":
         inputs["code"] = Input(project.root, code_digest(model.source, project.root, "[model] source"))
         return StepSpec(kind, {"factory": model.source, "inputs": encode(model.inputs)}), inputs
+    if kind in _FOLDERS:
+        inputs["model"] = _folder_input(project.root / model.source, "[model] source")
+        return StepSpec(kind, {"signature": model.signature}), inputs
     inputs["model"] = _file_input(project.root / model.source, "[model] source")
     return StepSpec(kind), inputs
 
@@ -95,6 +102,12 @@ def _file_input(path: Path, where: str) -> Input:
     if not path.is_file():
         raise SourceError(f"{where}: no file {path}", hint="correct the path; it is relative to the project file")
     return Input(path, _digest_with_external_data(path))
+
+
+def _folder_input(path: Path, where: str) -> Input:
+    if not path.is_dir():
+        raise SourceError(f"{where}: no folder {path}", hint="correct the path; it is relative to the project file")
+    return Input(path, digest_path(path))
 
 
 def _digest_with_external_data(path: Path) -> Digest:
