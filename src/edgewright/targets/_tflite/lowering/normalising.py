@@ -62,7 +62,7 @@ def instance_normalization(lowering: Lowering, node: ir.Node) -> Sequence[ir.Val
     back = _reshaped_back(node)
     source = x.producer()
     if scale is None or bias is None:
-        return None
+        return [_scaled_by(lowering, _normalised(lowering, x, shape[1], epsilon), node.inputs[1:3], len(shape))]
     if back is not None and source is not None and source.inputs[0] is not None and _same(scale) and _same(bias):
         inner = source.inputs[0]
         normal = _normalised(lowering, inner, shape[1], epsilon)
@@ -96,8 +96,13 @@ def group_normalization(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value]
     shape, x = lowering.shape(), node.inputs[0]
     scale, bias = lowering.number(1), lowering.number(2)
     groups = node.attributes.get_int("num_groups", 1) or 1
-    if shape is None or len(shape) < 3 or x is None or scale is None or bias is None:
+    if shape is None or len(shape) < 3 or x is None:
         return None
+    if scale is None or bias is None:
+        if lowering.shape(1) != (shape[1],) or lowering.shape(2) != (shape[1],):
+            return None
+        normal = _normalised(lowering, x, groups, _epsilon(node))
+        return [_scaled_by(lowering, normal, node.inputs[1:3], len(shape))]
     wide, lift = (np.repeat(a, shape[1] // groups) if a.size == groups else a for a in (scale, bias))
     normal = _normalised(lowering, x, groups, _epsilon(node))
     return [_scaled(lowering, normal, wide, lift, len(shape))]
@@ -134,6 +139,12 @@ def _scaled(lowering: Lowering, normal: ir.Value, scale: NDArray[Any], bias: NDA
         return normal
     lanes = (-1, *[1] * (rank - 2))
     return lowering.add("Add", [lowering.add("Mul", [normal, scale.reshape(lanes)]), bias.reshape(lanes)])
+
+
+def _scaled_by(lowering: Lowering, normal: ir.Value, computed: Sequence[ir.Value | None], rank: int) -> ir.Value:
+    lanes = np.asarray((-1, *[1] * (rank - 2)), np.int64)
+    scale, bias = (lowering.add("Reshape", [value, lanes]) for value in computed)
+    return lowering.add("Add", [lowering.add("Mul", [normal, scale]), bias])
 
 
 def _epsilon(node: ir.Node) -> float:

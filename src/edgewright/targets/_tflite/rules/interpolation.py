@@ -119,7 +119,7 @@ def weights(axis: Axis, mode: str, *, cubic: float, exclude: bool, antialias: bo
     reach = (2.0 if mode == "cubic" else 1.0) * stretch
     places = axis.places().astype(np.float64)
     if mode == "linear" and not antialias:
-        return np.where(axis.outside()[:, None], 0.0, _two_taps(places.clip(0, axis.size - 1), axis.size))
+        return _two_taps(places.clip(0, axis.size - 1), axis.size)
     taps = np.floor(places)[:, None] + np.arange(1 - int(np.ceil(reach)), int(np.ceil(reach)) + 1)
     distance = np.abs(places[:, None] - taps) / stretch
     share = _cubic(distance, cubic) if mode == "cubic" else np.maximum(1.0 - distance, 0.0)
@@ -128,7 +128,7 @@ def weights(axis: Axis, mode: str, *, cubic: float, exclude: bool, antialias: bo
     share = share / share.sum(1, keepdims=True)
     found = np.zeros((axis.out, axis.size))
     np.add.at(found, (np.arange(axis.out)[:, None], taps.clip(0, axis.size - 1).astype(np.int64)), share)
-    return np.where(axis.outside()[:, None], 0.0, found)
+    return found
 
 
 def _cubic(distance: Matrix, a: float) -> Matrix:

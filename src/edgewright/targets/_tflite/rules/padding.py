@@ -71,9 +71,7 @@ def pad(e: Emission, node: ir.Node) -> None:
     mode = node.attributes.get_string("mode", "constant")
     last = e.output(node)
     if mode == "constant":
-        said = e.constant(node, 2)
-        value = 0.0 if said is None else float(said.reshape(-1)[0])
-        pad_with(e, data, grown, node.name or "pad", value=value, into=last)
+        _constant(e, node, data, grown, last)
         return
     kind = _mirror(mode or "", grown, e.tensor(data).shape)
     if kind is not None:
@@ -83,12 +81,22 @@ def pad(e: Emission, node: ir.Node) -> None:
     _gathered(e, data, grown, mode or "", last, node.name or "pad")
 
 
+def _constant(e: Emission, node: ir.Node, data: int, pads: Sequence[tuple[int, int]], last: int) -> None:
+    said = e.constant(node, 2)
+    if said is not None or len(node.inputs) < 3 or node.inputs[2] is None:
+        value = 0.0 if said is None else float(said.reshape(-1)[0])
+        pad_with(e, data, pads, node.name or "pad", value=value, into=last)
+        return
+    amounts = e.const(np.asarray(pads, np.int32), f"{node.name}/pads")
+    e.op("PADV2", [data, amounts, e.input(node, 2)], [last], "PadV2Options")
+
+
 def _amounts(e: Emission, node: ir.Node) -> list[tuple[int, int]]:
     """Reads (before, after) of every axis."""
     pads, axes = e.constant(node, 1), e.constant(node, 3)
-    if pads is None or (len(node.inputs) > 2 and node.inputs[2] is not None and e.constant(node, 2) is None):
+    if pads is None:
         raise StepFailed(
-            f"Pad {node.name}: its pads or its value are computed",
+            f"Pad {node.name}: its pads are computed",
             hint="fold them into constants; a TensorFlow Lite file has fixed sizes",
         )
     rank = len(e.shape(node, 0))

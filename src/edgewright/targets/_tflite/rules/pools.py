@@ -145,6 +145,8 @@ def _dilated_max(e: Emission, data: int, window: Window, name: str, last: int, c
     if any(map(any, needed)):
         data = pad_with(e, data, ((0, 0), *needed, (0, 0)), name, value=LOWEST)
     for axis in range(2):
+        if window.kernel[axis] == window.strides[axis] == 1:
+            continue
         parts = [_taps(e, data, window, axis, tap, f"{name}/tap_{axis}_{tap}") for tap in range(window.kernel[axis])]
         data = parts[0]
         for index, part in enumerate(parts[1:]):

@@ -32,17 +32,43 @@ def resize(e: Emission, node: ir.Node) -> None:
     """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR; GATHER or BATCH_MATMUL along each axis where neither fits."""
     axes = _axes(e, node)
     mode = node.attributes.get_string("mode", "nearest") or "nearest"
+    last = made = e.output(node)
+    beyond = _beyond(axes)
+    if beyond.any():
+        made = e.temp(last, e.tensor(last).shape, f"{node.name}/within")
     if mode == "nearest":
-        _nearest(e, node, axes)
+        _nearest(e, node, axes, made)
     else:
-        _weighted(e, node, axes, mode)
+        _weighted(e, node, axes, mode, made)
+    if beyond.any():
+        _extrapolated(e, node, made, beyond, last)
 
 
-def _nearest(e: Emission, node: ir.Node, axes: Mapping[int, Axis]) -> None:
+def _beyond(axes: Mapping[int, Axis]) -> NDArray[np.bool_]:
+    """Returns which elements of the output lie beyond the input along any axis."""
+    found = np.zeros((), np.bool_)
+    for _, axis in sorted(axes.items()):
+        found = np.logical_or.outer(found, axis.outside())
+    return found
+
+
+def _extrapolated(e: Emission, node: ir.Node, made: int, beyond: NDArray[np.bool_], last: int) -> None:
+    if e.tensor(made).quantisation is not None:
+        raise StepFailed(
+            f"LiteRT: Resize {node.name} extrapolates beyond its input in integers, which is not supported",
+            hint="keep this node in float, or resize without tf_crop_and_resize",
+        )
+    value = node.attributes.get_float("extrapolation_value") or 0.0
+    inside = e.const((~beyond).astype(np.float32), f"{node.name}/inside")
+    outside = e.const((beyond * value).astype(np.float32), f"{node.name}/outside")
+    kept = e.temp(made, beyond.shape, f"{node.name}/kept")
+    e.op("MUL", [made, inside], [kept], "MulOptions", fusedActivationFunction=0)
+    e.op("ADD", [kept, outside], [last], "AddOptions", fusedActivationFunction=0)
+
+
+def _nearest(e: Emission, node: ir.Node, axes: Mapping[int, Axis], last: int) -> None:
     rounding = node.attributes.get_string("nearest_mode", "round_prefer_floor") or ""
     picks = {place: nearest(axis, rounding) for place, axis in axes.items()}
-    if any(axis.outside().any() for axis in axes.values()):
-        raise _refusal(node, "extrapolates beyond the input")
     for corners, half in _CONVENTIONS if _plane(e, node, axes) else ():
         native = (nearest_of_tflite(axis.size, axis.out, corners=corners, half=half) for axis in axes.values())
         if all(map(np.array_equal, native, picks.values())):
@@ -52,10 +78,10 @@ def _nearest(e: Emission, node: ir.Node, axes: Mapping[int, Axis]) -> None:
     def pick(data: int, place: int, made: int) -> None:
         gather(e, data, picks[place].astype(np.int32), place, made, node.name or "resize")
 
-    _each_axis(e, node, axes, pick)
+    _each_axis(e, node, axes, pick, last)
 
 
-def _weighted(e: Emission, node: ir.Node, axes: Mapping[int, Axis], mode: str) -> None:
+def _weighted(e: Emission, node: ir.Node, axes: Mapping[int, Axis], mode: str, last: int) -> None:
     """Linear and cubic."""
     found = {place: _matrix(node, axis, mode) for place, axis in axes.items()}
     for corners, half in _CONVENTIONS if _plane(e, node, axes) and mode == "linear" else ():
@@ -63,8 +89,6 @@ def _weighted(e: Emission, node: ir.Node, axes: Mapping[int, Axis], mode: str) -
         if all(np.allclose(a, b, rtol=0, atol=2e-6 * a.shape[1]) for a, b in zip(native, found.values(), strict=True)):
             _native(e, node, "RESIZE_BILINEAR", "ResizeBilinearOptions", corners=corners, half=half)
             return
-    if any(axis.outside().any() for axis in axes.values()) and node.attributes.get_float("extrapolation_value"):
-        raise _refusal(node, "extrapolates with another value than 0")
 
     def multiply(data: int, place: int, made: int) -> None:
         shape = e.tensor(data).shape
@@ -75,11 +99,13 @@ def _weighted(e: Emission, node: ir.Node, axes: Mapping[int, Axis], mode: str) -
         e.op("BATCH_MATMUL", [matrix, flat], [product], "BatchMatMulOptions")
         reshape_into(e, product, made)
 
-    _each_axis(e, node, axes, multiply)
+    _each_axis(e, node, axes, multiply, last)
 
 
-def _each_axis(e: Emission, node: ir.Node, axes: Mapping[int, Axis], emit: Callable[[int, int, int], None]) -> None:
-    data, last = e.input(node, 0), e.output(node)
+def _each_axis(
+    e: Emission, node: ir.Node, axes: Mapping[int, Axis], emit: Callable[[int, int, int], None], last: int
+) -> None:
+    data = e.input(node, 0)
     moved = [place for place, axis in axes.items() if (axis.size, axis.scale) != (axis.out, 1.0)]
     for place in moved:
         shape = list(e.tensor(data).shape)
@@ -161,13 +187,6 @@ def _stored(
         return matrix[None].astype(kind), name, None
     scale = float(np.abs(matrix).max()) / np.iinfo(kind).max
     return np.rint(matrix[None] / scale).astype(kind), name, Quantisation((scale,), (0,))
-
-
-def _refusal(node: ir.Node, why: str) -> StepFailed:
-    return StepFailed(
-        f"LiteRT: Resize {node.name} {why}, which is not supported",
-        hint="resize without tf_crop_and_resize, or leave this target out",
-    )
 
 
 RULES: Rules = {(DOMAIN, "Resize"): resize}
