@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,14 +49,18 @@ class Apart:
     Args:
         content: The file.
         settings: Of each interpreter.
+        opened: Opens another interpreter than LiteRT's, with the methods used of it here.
 
     Raises:
         ToolchainMissing: LiteRT or flatbuffers is not installed.
     """
 
-    def __init__(self, content: bytes, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, content: bytes, settings: Mapping[str, Any], opened: Callable[[bytes], Any] | None = None
+    ) -> None:
         self._cutter = _Cutter(content)
         self._settings = settings
+        self._opened = opened or self._litert
         self._parts = [self._open(number) for number in self._cutter.numbers()]
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> None:
@@ -76,11 +80,14 @@ class Apart:
         )
 
     def _open(self, number: int) -> _Part:
-        module = require("ai_edge_litert.interpreter", "litert")
         content, takes, gives = self._cutter.cut(number)
+        return _Part(self._cutter.node(number), self._cutter.op(number), self._opened(content), takes, gives)
+
+    def _litert(self, content: bytes) -> Any:
+        module = require("ai_edge_litert.interpreter", "litert")
         interpreter = module.Interpreter(model_content=content, **self._settings)
         interpreter.allocate_tensors()
-        return _Part(self._cutter.node(number), self._cutter.op(number), interpreter, takes, gives)
+        return interpreter
 
 
 def node_name(operator: int, op: str, output: str) -> str:

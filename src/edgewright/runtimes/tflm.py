@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from edgewright.core.target import OperatorTime, Runner, RunOptions
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt, StepFailed
 from edgewright.runtimes._inputs import check_inputs
+from edgewright.runtimes._litert_apart import Apart
 from edgewright.runtimes._litert_artifact import ArtifactRunner
 from edgewright.runtimes._litert_io import SAME, Border
 from edgewright.runtimes._open import load_artifact
@@ -28,6 +30,8 @@ from edgewright.runtimes._require import require
 ARENA_BYTES = 32 << 20
 """Room given to the interpreter here; what it uses of it is what a board needs, and is measured."""
 LARGEST_ARENA = 1 << 30
+_DAMAGED = (struct.error, IndexError, AttributeError, TypeError, UnicodeDecodeError)
+"""What reading a truncated file ends in."""
 _TOTAL = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 _PART = re.compile(r"'([^']+)' used (\d+) bytes with alignment overhead \(requested (\d+) bytes for (\d+) ")
 
@@ -53,10 +57,10 @@ class Tflm:
     """Opens a .tflite file with the interpreter of the Python package `tflite-micro`."""
 
     name: ClassVar[str] = "tflm"
-    distribution: ClassVar[str] = "tflite-micro"
+    distribution: ClassVar[str] = "tflite_micro"
 
     def open(self, artifact: Path, options: RunOptions) -> AbstractContextManager[Runner]:
-        """See `edgewright.core.target.Runtime`. It runs on one thread and tells no time per operator."""
+        """See `edgewright.core.target.Runtime`. It runs on one thread."""
         return _opened(artifact, options)
 
 
@@ -65,7 +69,9 @@ def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
     artifact = load_artifact(path)
     file = path / artifact.files[0]
     names = tuple(spec.name for spec in artifact.inputs), tuple(spec.name for spec in artifact.outputs)
-    yield ArtifactRunner(artifact, TflmRunner(file.read_bytes(), str(file), names), str(file))
+    runner = TflmRunner(file.read_bytes(), str(file), names)
+    apart = Apart(file.read_bytes(), {}, partial(_Plain, str(file))) if options.profile else None
+    yield ArtifactRunner(artifact, runner, str(file), apart)
 
 
 class TflmRunner:
@@ -82,7 +88,7 @@ class TflmRunner:
     """
 
     def __init__(self, content: bytes, where: str, names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())) -> None:
-        module = require("tflite_micro.python.tflite_micro.runtime", "micro")
+        module = require("tflite_micro", "micro").runtime
         self._interpreter = _interpreter(module, content, where)
         takes = _details(self._interpreter.get_input_details, names[0])
         gives = _details(self._interpreter.get_output_details, names[1])
@@ -128,6 +134,34 @@ class TflmRunner:
         return Arena(**totals, parts=parts)
 
 
+class _Plain:
+    """The interpreter with the methods that LiteRT's has, for a file of one operator."""
+
+    def __init__(self, where: str, content: bytes) -> None:
+        self._runner = TflmRunner(content, where)
+        self._fed: dict[int, NDArray[Any]] = {}
+        self._found: list[NDArray[Any]] = []
+
+    def reset_all_variables(self) -> None:
+        self._fed = {}
+
+    def get_input_details(self) -> list[dict[str, int]]:
+        return [{"index": index} for index in range(len(self._runner.inputs))]
+
+    def get_output_details(self) -> list[dict[str, int]]:
+        return [{"index": index} for index in range(len(self._runner.outputs))]
+
+    def set_tensor(self, index: int, array: NDArray[Any]) -> None:
+        self._fed[index] = array
+
+    def invoke(self) -> None:
+        arrays = [self._fed[index] for index in range(len(self._runner.inputs))]
+        self._found = self._runner.compute(arrays, [SAME] * len(arrays))
+
+    def get_tensor(self, index: int) -> NDArray[Any]:
+        return self._found[index]
+
+
 def _interpreter(module: Any, content: bytes, where: str) -> Any:
     size = ARENA_BYTES
     while True:
@@ -143,13 +177,13 @@ def _make(module: Any, content: bytes, size: int) -> Any:
     """Returns the interpreter, or the error: a file it refuses is an ordinary answer here."""
     try:
         return module.Interpreter.from_bytes(content, arena_size=size)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, *_DAMAGED) as error:
         return error
 
 
 def _refusal(where: str, error: Exception, said: str) -> StepFailed | Corrupt:
     reason = " ".join(said.split())[:400] or str(error)
-    if "schema version" in reason:
+    if isinstance(error, _DAMAGED):
         return Corrupt(f"{where}: tflite-micro cannot read it: {reason}", hint="convert the model again")
     return StepFailed(
         f"{where}: tflite-micro refuses it: {reason}",

@@ -111,18 +111,17 @@ def checks(target: str) -> tuple[Check, ...]:
 
 def _bound(body: Callable[[str, Case, Path], None], case: Case) -> Callable[[str, Path], None]:
     def check(target: str, folder: Path) -> None:
-        if not refused_for_its_axis(target, case):
+        if not refused_as_allowed(target, case):
             body(target, case, folder)
 
     return check
 
 
-def refused_for_its_axis(target: str, case: Case) -> bool:
-    """Returns whether `target` refuses `case` for the free axis that it may refuse it for."""
-    if not case.free_axis:
-        return False
-    reasons = make(target).refuses(ir.from_proto(case.build()))
-    return bool(reasons) and all(case.free_axis in reason for reason in reasons)
+def refused_as_allowed(target: str, case: Case) -> bool:
+    """Returns whether `target` refuses `case` for the free axis, or the type of integers, that it may refuse it for."""
+    allowed = [word for word in (case.free_axis, case.integers) if word]
+    reasons = make(target).refuses(ir.from_proto(case.build())) if allowed else ()
+    return bool(reasons) and all(any(word in reason for word in allowed) for reason in reasons)
 
 
 def check_parity(target: str, case: Case, folder: Path) -> None:
@@ -213,11 +212,12 @@ def _timeless(artifact: Artifact) -> Artifact:
 def check_refusals(target: str, folder: Path) -> None:
     """Models that run are accepted; an unknown operator is refused and its node is named, without compiling.
 
-    A model with a free axis beside the batch may be refused too, naming that axis.
+    A model with a free axis beside the batch may be refused too, naming that axis, and one that computes in integers
+    of 64 bits, naming that type.
     """
     step = make(target)
     for case in CASES:
-        assert refused_for_its_axis(target, case) or step.refuses(ir.from_proto(case.build())) == (), case.name
+        assert refused_as_allowed(target, case) or step.refuses(ir.from_proto(case.build())) == (), case.name
     reasons = step.refuses(ir.from_proto(unknown_operator()))
     assert any("y_node" in reason and "Frobnicate" in reason for reason in reasons), reasons
     assert not any("r_node" in reason for reason in reasons), reasons

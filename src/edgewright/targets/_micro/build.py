@@ -74,11 +74,11 @@ def compiled(hub: Hub, form: str, batch: int) -> Built:
 def _compile(hub: Hub, form: str, batch: int) -> Compiled:
     if form == "int8" or (form == "auto" and is_quantised(hub.model.graph)):
         try:
-            return compile_model(hub.model, hub.plan, Options(batch=batch, integer_only="int8"))
+            return compile_model(hub.model, hub.plan, Options(batch=batch, integer_only="int8", hybrid=False))
         except StepFailed:
             if form == "int8":
                 raise
-    return compile_model(hub.model, hub.plan, Options(batch=batch))
+    return compile_model(hub.model, hub.plan, Options(batch=batch, hybrid=False))
 
 
 def require_fit(built: Built, board: Board | None, reserve_kb: int) -> None:

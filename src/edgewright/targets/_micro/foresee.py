@@ -51,7 +51,7 @@ def foresee(model: ir.Model, batch: int, build: Build = BOARD) -> Foreseen | tup
     Raises:
         StepFailed: The compiler cannot take it.
     """
-    options = Options(batch=batch)
+    options = Options(batch=batch, hybrid=False)
     reasons = tuple(refusals(model, options))
     if reasons:
         return reasons

@@ -302,7 +302,7 @@ class Emission:
         if (
             found is not None
             and integers is not None
-            and (self.is_integer(node) or (hybrid and _symmetric(found.node)))
+            and (self.is_integer(node) or (hybrid and self.options.hybrid and _symmetric(found.node)))
         ):
             was = parameters(found.node)
             axis = None if was.axis is None else order.index(was.axis % len(order))

@@ -18,6 +18,8 @@ class Options:
         channels_last: The file takes images as [N, H, W, C], whatever the model takes; None decides by what saves a
             transposition.
         metadata: Entries of the file's metadata, by name.
+        hybrid: Keep int8 weights beside float activations, which the operator quantises as it runs; otherwise such
+            weights are stored as floats.
     """
 
     batch: int = 1
@@ -25,6 +27,7 @@ class Options:
     weights: str = "float32"
     channels_last: bool | None = True
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    hybrid: bool = True
 
 
 @dataclass(frozen=True, slots=True)
