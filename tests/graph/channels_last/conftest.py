@@ -187,9 +187,8 @@ def grow(recipe: Sequence[tuple[int, int]], *, quantise: bool = False) -> ir.Mod
         rng = Random(seed)
         at = values[-1] if rng.random() < 0.6 else rng.choice(values)
         made = OPERATORS[choice % len(OPERATORS)](builder, rng, at)
-        for name in made or []:
-            if math.prod(builder.shapes[name]) <= LIMIT and 0 not in builder.shapes[name]:
-                values.append(builder.quantised(name, rng.choice([0.02, 0.05])) if quantise else name)
+        kept = [n for n in made or [] if math.prod(builder.shapes[n]) <= LIMIT and 0 not in builder.shapes[n]]
+        values += [builder.quantised(name, rng.choice([0.02, 0.05])) for name in kept] if quantise else kept
     read = {name for node in builder.nodes for name in node.input}
     ends = [name for name in values[1:] if name not in read]
     if not ends:
@@ -530,7 +529,7 @@ def _quantised_dense(b: Builder, r: Random, x: str) -> list[str] | None:
 
 OPERATORS: list[Grow] = [
     _conv, _conv, _conv, _conv_transpose, _pool, _norm, _resize, _depth, _unary, _clip, _with_constant, _with_other,
-    _with_other, _excite, _concat, _split, _slice, _pad, _transpose, _to_last, _merge, _merge, _part, _any_shape, _shuffle,
-    _squeeze, _reduce, _arg, _softmax, _layer_norm, _gather, _tile, _expand, _dense, _dense, _attend, _where, _head,
-    _quantised_conv, _quantised_dense,
+    _with_other, _excite, _concat, _split, _slice, _pad, _transpose, _to_last, _merge, _merge, _part, _any_shape,
+    _shuffle, _squeeze, _reduce, _arg, _softmax, _layer_norm, _gather, _tile, _expand, _dense, _dense, _attend, _where,
+    _head, _quantised_conv, _quantised_dense,
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgewright.graph.channels_last.constants import is_constant
 from edgewright.graph.channels_last.layouts import (
     Layout,
+    Move,
     Shape,
     channels_last,
     identity,
@@ -92,7 +93,9 @@ class Edit:
         """Stores a constant."""
         name = self._unique(name)
         tensor = ir.tensor(np.asarray(array, order="C"), dtype=dtype, name=name)
-        value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = ir.Value(
+            name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
         self.graph.register_initializer(value)
         return value
 
@@ -116,7 +119,20 @@ class Edit:
         if node is not None and is_constant(value) and node.inputs[0] is not None:
             axis = _same_axis(self.shape_now(value), shape, node.attributes.get_int("axis", 1) or 0)
             return self._copied(node, [self.reshaped(node.inputs[0], shape, reader), *node.inputs[1:]], axis, shape)
-        return self._reshape(value, shape, f"{reader.name}/fit", value.name or "")
+        return self._in_integers(value, self._reshape(value, shape, f"{reader.name}/fit", value.name or ""))
+
+    def turn_right_matrix(self, node: ir.Node) -> None:
+        """Exchanges the last two axes of the right operand, just before the product and for it alone."""
+        value = node.inputs[1]
+        assert value is not None
+        shape = self.shape_now(value)
+        rank = len(shape)
+        perm = (*range(rank - 2), rank - 1, rank - 2)
+        name = self._unique(f"{node.name}/adjoint")
+        turn = ir.Node("", "Transpose", [value], {"perm": ir.AttrInt64s("perm", perm)}, name=name)
+        self.graph.insert_before(node, [turn])
+        self._describe(turn, value, tuple(shape[axis] for axis in perm), name, value.dtype)
+        node.replace_input_with(1, turn.outputs[0])
 
     def _constant(self, value: ir.Value, want: Layout) -> ir.Value:
         key = (value, want, False)
@@ -160,32 +176,42 @@ class Edit:
         self, value: ir.Value, source: ir.Value, have: Layout, want: Layout, reader: str, *, pair: bool
     ) -> ir.Value:
         base, now = (value.name or "").removesuffix(DEQUANTISED), source
-        for move in moves(have, want, self._shapes.get(value) or static_shape(value) or ()):
-            name = f"{reader}/{base}"
-            if move.split is not None:
-                now = self._reshape(now, move.split, f"{name}/split", base)
-            if move.perm is not None:
-                now = self._transpose(now, move.perm, f"{name}/transpose", f"{base}/{_order_name(want)}")
-            if move.joined is not None:
-                now = self._reshape(now, move.joined, f"{name}/reshape", base)
-        node = source.producer()
-        if pair and node is not None and node.op_type == "DequantizeLinear" and not is_constant(source):
-            now = self._paired(node, now, want, self._channel(value, node))
+        steps = _steps(moves(have, want, self._shapes.get(value) or static_shape(value) or ()))
+        for count, (kind, numbers) in enumerate(steps, start=1):
+            if kind == "Transpose":
+                now = self._transpose(now, numbers, f"{reader}/{base}/transpose", f"{base}/{_order_name(want)}")
+            else:
+                now = self._reshape(now, numbers, f"{reader}/{base}/reshape", base)
+            if pair or count < len(steps):
+                channel = self._channel(value, source)
+                last = None if channel is None else want.order.index(channel)
+                now = self._in_integers(source, now, last if count == len(steps) else None)
         return now
 
-    def _channel(self, value: ir.Value, node: ir.Node) -> int | None:
+    def _in_integers(self, source: ir.Value, moved: ir.Value, axis: int | None = None) -> ir.Value:
+        """Returns what was moved, quantised again where `source` is a dequantised activation."""
+        node = source.producer()
+        if node is None or node.op_type != "DequantizeLinear" or is_constant(source):
+            return moved
+        if axis is None and static_shape(node.inputs[1]) not in ((), (1,)):
+            return moved
+        return self._paired(node, moved, axis)
+
+    def _channel(self, value: ir.Value, source: ir.Value) -> int | None:
         """Returns the channel axis of a per-channel activation in ONNX order, where `value` is what was quantised."""
-        scale = node.inputs[1]
-        if scale is None or static_shape(scale) in ((), (1,)) or node.outputs[0] is not self.held(value)[0]:
+        node = source.producer()
+        if node is None or node.op_type != "DequantizeLinear" or self.held(value)[0] is not value:
+            return None
+        if static_shape(node.inputs[1]) in ((), (1,)):
             return None
         _, have = self.held(value)
         return have.order[(node.attributes.get_int("axis", 1) or 0) % len(have.order)]
 
-    def _paired(self, node: ir.Node, value: ir.Value, layout: Layout, channel: int | None) -> ir.Value:
+    def _paired(self, node: ir.Node, value: ir.Value, axis: int | None) -> ir.Value:
         """Quantises what was moved with the parameters it had, so that the move and its reader stay in integers."""
         integers, *parameters = node.inputs
         assert integers is not None
-        attributes = {"axis": ir.AttrInt64("axis", layout.order.index(channel))} if channel is not None else {}
+        attributes = {"axis": ir.AttrInt64("axis", axis)} if axis is not None else {}
         shape, name = static_shape(value) or (), value.name or ""
         quantise = ir.Node("", "QuantizeLinear", [value, *self._zeroed(parameters, integers.dtype)], attributes)
         quantise.name = self._unique(f"{name}/quantise")
@@ -221,6 +247,9 @@ class Edit:
             self.graph.insert_before(self._first, [node])
         else:
             self.graph.append(node)
+        return self._describe(node, like, shape, name, dtype)
+
+    def _describe(self, node: ir.Node, like: ir.Value, shape: Shape, name: str, dtype: ir.DataType | None) -> ir.Value:
         out = node.outputs[0]
         out.name, out.shape = self._unique(name), ir.Shape(shape)
         out.type = ir.TensorType(dtype) if dtype is not None else like.type
@@ -232,6 +261,13 @@ class Edit:
             found, count = f"{name}_{count}", count + 1
         self._names.add(found)
         return found
+
+
+def _steps(given: Sequence[Move]) -> list[tuple[str, Shape]]:
+    steps = []
+    for move in given:
+        steps += [("Reshape", move.split), ("Transpose", move.perm), ("Reshape", move.joined)]
+    return [(kind, numbers) for kind, numbers in steps if numbers is not None]
 
 
 def _order_name(layout: Layout) -> str:

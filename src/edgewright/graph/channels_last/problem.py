@@ -86,16 +86,20 @@ class Problem:
         have = self.given(wire, state)
         if have is None:
             return 0
-        shape, held = wire.shape, None
-        paid = dict[tuple[object, ...], int]()
+        held = None
+        paid = dict[object, int]()
         for node, want in self.wanted(wire, state):
             if want is None or want == have:
                 continue
-            held = held or key(have, shape)
-            wished = key(want, shape)
+            held = held or self.sort(wire, have)
+            wished = self.sort(wire, want)
             price = _RENAMING if wished == held else self.price(wire, node)
             paid[wished] = max(price, paid.get(wished, 0))
         return sum(paid.values())
+
+    def sort(self, wire: Wire, layout: Layout) -> object:
+        """Returns what layouts share between which nothing moves; around quantisers a reshape counts as a move."""
+        return layout if wire.price == _NEVER or wire.quantised else key(layout, wire.shape)
 
     def price(self, wire: Wire, node: int | None) -> int:
         """Returns what a move of `wire` for `node` costs; None for the graph's outputs."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from edgewright.graph.channels_last.constants import is_constant
 from edgewright.graph.channels_last.editing import Edit
 from edgewright.graph.channels_last.layouts import Inner, Layout, identity
 from edgewright.graph.channels_last.sites import Rule, Site, State, unchanged
+
+_ADJOINT = 256.0
+"""Bytes that reading a matrix the other way is worth: less than an operator, but not for nothing."""
 
 
 def gemm(site: Site) -> Rule | None:
@@ -70,28 +74,55 @@ def _dense(frame: Layout, summed: Inner | None, columns: Inner | None) -> State:
 
 
 def _enter_batched(site: Site, index: int, layout: Layout, now: State) -> State | None:
-    return _batched(site, layout)
+    return _nearest([s for s in _batched(site, layout) if s.takes[index] == layout], now)
 
 
 def _leave_batched(site: Site, index: int, layout: Layout, now: State) -> State | None:
-    return _batched(site, layout)
+    return _nearest([s for s in _batched(site, layout) if s.gives[0] == layout], now)
 
 
-def _batched(site: Site, layout: Layout) -> State | None:
-    """Returns the state of a product of equal ranks, batch axes in one order; turned, it is (A B)^T = B^T A^T."""
-    rank = len(layout.order)
-    tail = layout.order[-2:]
-    turned = tail == (rank - 1, rank - 2)
-    if layout.inner or (not turned and tail != (rank - 2, rank - 1)):
-        return None
-    return State((layout, layout), (layout,), turned=turned)
+def _batched(site: Site, like: Layout) -> list[State]:
+    """Returns the states of a product of equal ranks whose batch axes are in the order of `like`.
+
+    A B is computed from A and B, or from A and the stored B^T; (A B)^T = B^T A^T from B^T and A^T, or from B^T and the
+    stored A. The stored matrix that is to be turned is always the right one of the product as computed: kernels read it
+    either way.
+    """
+    rank = len(like.order)
+    if like.inner or set(like.order[-2:]) != {rank - 1, rank - 2}:
+        return []
+    plain = Layout((*like.order[:-2], rank - 2, rank - 1))
+    swapped = Layout((*like.order[:-2], rank - 1, rank - 2))
+    states = [State((plain, plain), (plain,)), State((swapped, swapped), (swapped,), turned=True)]
+    if not _is_known(site, 1):
+        states.append(State((plain, swapped), (plain,), _ADJOINT, adjoint=True))
+    if not _is_known(site, 0):
+        states.append(State((plain, swapped), (swapped,), _ADJOINT, turned=True, adjoint=True))
+    return states
+
+
+def _is_known(site: Site, index: int) -> bool:
+    value = site.node.inputs[index]
+    return value is None or is_constant(value)
+
+
+def _nearest(states: list[State], now: State) -> State | None:
+    """Returns the state that keeps most of the present one."""
+
+    def kept(state: State) -> int:
+        return sum(a == b for a, b in zip((*state.takes, *state.gives), (*now.takes, *now.gives), strict=True))
+
+    return max(states, key=kept, default=None)
 
 
 def _rewrite_batched(site: Site, state: State, edit: Edit) -> None:
+    node = site.node
     if state.turned:
-        left, right = site.node.inputs
-        site.node.replace_input_with(0, right)
-        site.node.replace_input_with(1, left)
+        left, right = node.inputs
+        node.replace_input_with(0, right)
+        node.replace_input_with(1, left)
+    if state.adjoint:
+        edit.turn_right_matrix(node)
 
 
 def _inner(layout: Layout | None, axis: int) -> Inner | None:

@@ -76,12 +76,14 @@ class State:
         gives: Layout of each output.
         cost: Bytes that the runtime moves inside the operator because of this choice.
         turned: A matrix product computed as the transposed product of its exchanged operands.
+        adjoint: The right matrix of a product is stored with its last two axes exchanged.
     """
 
     takes: tuple[Layout | None, ...]
     gives: tuple[Layout | None, ...]
     cost: float = 0.0
     turned: bool = False
+    adjoint: bool = False
 
 
 Meets = Callable[[Site, int, Layout, State], State | None]

@@ -1,11 +1,11 @@
 """Finds the states of least cost: fusion moves by minimum cuts.
 
 Where a value is given in one layout and wanted in another, each of them spreads over all neighbours that can follow: a
-proposal. A minimum cut then decides for every node of the proposal whether it joins or stays; where the proposal and the present
-states agree within themselves every term is submodular and that choice is the best of all 2^n (Kolmogorov and Zabih,
-2004); a choice is taken only if it lowers the true cost. Proposals are tried in turn until none does: alpha expansion
-(Boykov, Veksler and Zabih, 2001) with labels that change their form from node to node, which Lempitsky, Rother, Roth
-and Blake (2010) call fusion moves.
+proposal. A minimum cut then decides for every node of the proposal whether it joins or stays; where the proposal and
+the present states agree within themselves every term is submodular and that choice is the best of all 2^n (Kolmogorov
+and Zabih, 2004); a choice is taken only if it lowers the true cost. Proposals are tried in turn until none does: alpha
+expansion (Boykov, Veksler and Zabih, 2001) with labels that change their form from node to node, which Lempitsky,
+Rother, Roth and Blake (2010) call fusion moves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from edgewright.graph.channels_last.flow import INFINITE, Network
-from edgewright.graph.channels_last.layouts import Layout, key
+from edgewright.graph.channels_last.layouts import Layout
 from edgewright.graph.channels_last.problem import Problem, Wire
 from edgewright.graph.channels_last.sites import State
 
@@ -140,20 +140,20 @@ class _Cut:
     def _add_wire(self, wire: Wire) -> None:
         """Charges the price once for every layout that somebody wants and that the giver does not give."""
         held = [self._held(wire, choice) for choice in (0, 1)]
-        wanted: dict[tuple[object, ...], dict[int | None, set[int]]] = {}
+        wanted: dict[object, dict[int | None, set[int]]] = {}
         for choice in (0, 1):
             for node, layout in self._problem.wanted(wire, lambda n, c=choice: self._pick(c, n)):  # type: ignore[misc]
                 if layout is not None:
                     free = node if node in self._proposed else None
-                    wanted.setdefault(key(layout, wire.shape), {}).setdefault(free, set()).add(choice)
+                    wanted.setdefault(self._problem.sort(wire, layout), {}).setdefault(free, set()).add(choice)
         for wish, takers in wanted.items():
             price = max(self._problem.price(wire, node) for node in takers)
             differs = {choice for choice in (0, 1) if held[choice] is not None and held[choice] != wish}
             self._charge(wire, differs, takers, price)
 
-    def _held(self, wire: Wire, choice: int) -> tuple[object, ...] | None:
+    def _held(self, wire: Wire, choice: int) -> object:
         layout = self._problem.given(wire, lambda node: self._pick(choice, node))
-        return None if layout is None else key(layout, wire.shape)
+        return None if layout is None else self._problem.sort(wire, layout)
 
     def _charge(self, wire: Wire, differs: set[int], takers: dict[int | None, set[int]], price: int) -> None:
         giver = wire.giver[0] if wire.giver is not None and wire.giver[0] in self._proposed else None

@@ -21,6 +21,8 @@ def tidy(model: ir.Model) -> None:
     for node in graph:
         if node.op_type == "Reshape" and node.domain == "":
             _skip_reshapes(node)
+        elif node.op_type == "Transpose":
+            _join_transposes(node)
         elif node.op_type == "QuantizeLinear":
             _skip_pair(node)
     RemoveUnusedNodesPass()(model)
@@ -40,6 +42,17 @@ def _skip_reshapes(node: ir.Node) -> None:
         return
     if static_shape(source) == static_shape(out):
         out.replace_all_uses_with(source)
+
+
+def _join_transposes(node: ir.Node) -> None:
+    """Reads past a Transpose before this one."""
+    before = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if before is None or before.op_type != "Transpose" or before.inputs[0] is None:
+        return
+    first, second = (tuple(n.attributes.get_ints("perm") or ()) for n in (before, node))
+    if first and second:
+        node.replace_input_with(0, before.inputs[0])
+        node.attributes["perm"] = ir.AttrInt64s("perm", [first[axis] for axis in second])
 
 
 def _skip_pair(node: ir.Node) -> None:
