@@ -49,15 +49,17 @@ class Axis:
         return self._between_ends(at)
 
     def _between_ends(self, at: NDArray[np.float32]) -> NDArray[np.float32]:
-        last, steps = self.size - 1, max(self.out - 1, 1)
-        if self.coordinates == "align_corners":
-            return at * np.float32(last) / np.float32(steps)
+        """Modes in which ends meet ends; the output is as wide as the scale says, which need not be a whole number."""
+        last, width = self.size - 1, self.scale * self.size
+        if abs(width - self.out) < 1e-4 * self.out:
+            width = self.out
+        if self.coordinates == "align_corners" and width != 1:
+            return at * np.float32(last) / np.float32(width - 1)
         if self.coordinates == "tf_crop_and_resize":
             if self.out == 1:
                 return np.full(1, 0.5 * (self.start + self.end) * last, np.float32)
-            return (np.float32(self.start * last) + at * np.float32((self.end - self.start) * last / steps)).astype(
-                np.float32
-            )
+            step = np.float32((self.end - self.start) * last / (width - 1))
+            return (np.float32(self.start * last) + at * step).astype(np.float32)
         return np.zeros_like(at)
 
     def outside(self) -> NDArray[np.bool_]:
