@@ -50,6 +50,10 @@ class Scheme:
         safe_pairs: Scale weights so that no sum of two neighbouring products exceeds 16 bits (see `graph.saturation`).
         skip_adds: Quantise the branch that an Add takes past an operator with weights, and not that operator's result.
         opset: Lowest ONNX opset whose QuantizeLinear knows the types.
+        activates: Operators without weights that compute one of `fused` along.
+        interpolates: A Resize in mode linear passes integers as well: the runtime interpolates between them.
+        whole: Every operator that takes integers is quantised, from the model's inputs to its outputs, and not only
+            what operators with weights need.
     """
 
     name: str
@@ -75,6 +79,9 @@ class Scheme:
     skip_adds: bool = False
     safe_pairs: bool = False
     opset: int = 13
+    activates: tuple[str, ...] = ()
+    interpolates: bool = False
+    whole: bool = False
 
 
 def exactly(name: str) -> str:

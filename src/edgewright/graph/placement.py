@@ -102,6 +102,8 @@ def decide(
         chosen = {id(node) for node in anchors}
         for node in graph:
             search.want(skip_branch(node, chosen) if node.name not in kept else None)
+    if scheme.whole:
+        _want_everything(search, graph, allowed)
     while search.pending:
         _spread(search, search.pending.pop(), allowed)
     for node in graph:
@@ -216,15 +218,41 @@ def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
         return
     if node.op_type in search.scheme.fused and _behind_weights(node):
         return
+    before = _activated(node, search.scheme)
+    if before is not None and before.op_type in allowed and before.name not in search.kept:
+        node = before
     if _moves(search, node) or node.op_type in allowed:
         for each in data_inputs(node):
             search.want(each)
 
 
+def _want_everything(search: _Search, graph: ir.Graph, allowed: set[str]) -> None:
+    """Wants what every operator reads and gives that computes in integers."""
+    for node in graph:
+        taken_in = node.op_type in search.scheme.fused and (_behind_weights(node) or _activated(node, search.scheme))
+        if taken_in or node.op_type in WEIGHTED or not _reads_integers(search, node, allowed):
+            continue
+        for value in data_inputs(node):
+            search.want(value)
+        for value in node.outputs:
+            activates = node.op_type in search.scheme.activates
+            search.want(after_fused(value, search.scheme.fused) if activates else value)
+
+
+def _activated(node: ir.Node, scheme: Scheme) -> ir.Node | None:
+    """Returns the operator without weights that computes the activation `node` along."""
+    source = node.inputs[0].producer() if node.op_type in scheme.fused and node.inputs[0] is not None else None
+    if source is None or source.op_type not in scheme.activates:
+        return None
+    return source if after_fused(source.outputs[0], scheme.fused) is node.outputs[0] else None
+
+
 def moves_integers(node: ir.Node, scheme: Scheme) -> bool:
-    """Says whether integers pass through `node` unchanged; Resize lets them only where it copies pixels."""
-    if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") != "nearest":
-        return False
+    """Says whether integers pass through `node`; Resize lets them where it copies pixels, or interpolates integers."""
+    if node.op_type == "Resize":
+        mode = node.attributes.get_string("mode", "nearest")
+        if mode != "nearest" and not (scheme.interpolates and mode == "linear"):
+            return False
     return node.op_type in scheme.shared
 
 
@@ -280,7 +308,7 @@ def _moved(search: _Search, value: ir.Value) -> bool:
 
 def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
     """Returns the inputs that carry data, not shapes, indices or limits."""
-    many = node.op_type in ("Concat", "Add", "Mul", "Sub", "Div", "Sum", "Max", "Min", "Where", "MatMul")
+    many = node.op_type in ("Concat", "Add", "Mul", "Sub", "Div", "Sum", "Max", "Min", "Where", "MatMul", "PRelu")
     return tuple(v for v in (node.inputs if many else node.inputs[:1]) if v is not None)
 
 
@@ -321,6 +349,11 @@ def _names(graph: ir.Graph) -> list[str]:
     return [*(v.name or "" for v in graph.inputs), *graph.initializers, *made]
 
 
+def _last(value: ir.Value, scheme: Scheme) -> ir.Value:
+    made = value.producer()
+    return after_fused(value, scheme.fused) if made is not None and made.op_type in scheme.activates else value
+
+
 def _untouched(graph: ir.Graph, allowed: set[str], search: _Search, anchors: list[ir.Node]) -> dict[str, str]:
     """Explains every operator of the scheme that ends up in float although nobody asked for it."""
     chosen = {id(n) for n in anchors}
@@ -330,6 +363,6 @@ def _untouched(graph: ir.Graph, allowed: set[str], search: _Search, anchors: lis
             continue
         if node.op_type in WEIGHTED:
             found[node.name] = "its operands are not float32"
-        elif not any(v.name in search.wanted for v in node.outputs):
+        elif not any(_last(v, search.scheme).name in search.wanted for v in node.outputs):
             found[node.name] = "no integer operator takes its result"
     return found

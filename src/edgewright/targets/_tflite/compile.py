@@ -17,6 +17,7 @@ from edgewright.targets._tflite.fusion import fused_activations
 from edgewright.targets._tflite.integer import integer_nodes
 from edgewright.targets._tflite.lowering.apply import lower
 from edgewright.targets._tflite.options import Compiled, Options
+from edgewright.targets._tflite.quantised_forms import rewrite_quantised
 from edgewright.targets._tflite.settle import settle
 from edgewright.targets._tflite.table import LOWERINGS, RULES
 from edgewright.targets._tflite.tail import DOMAIN as JOINED
@@ -67,6 +68,7 @@ def prepare(model: ir.Model, options: Options) -> ir.Model:
 
     solved = fold(bind_axes(model, {}, default=options.batch))
     store_integers(solved.graph)
+    rewrite_quantised(solved.graph)
     while expand_functions(solved, claimed()):
         solved = fold(infer_shapes(solved))
     solved = lower(solved, LOWERINGS)
