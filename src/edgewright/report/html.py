@@ -20,6 +20,7 @@ from edgewright.report.layer_pictures import Pictures, pictures
 from edgewright.report.operators import Comparison, PlacementGroup
 from edgewright.report.plots import pareto_plots
 from edgewright.report.rows import Row, row, rows
+from edgewright.report.standings import headline, standing_rows
 from edgewright.search import wording
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def report_html(study: Study, evidence: Evidence) -> str:
         plots=plots,
         reference=_detail(study, study.reference),
         limits=limits(study),
+        standings=standing_rows(study),
+        headline=headline(study),
         device=device_facts(study.device),
         source=source_facts(study.source),
         css=_text("report.css"),

@@ -9,15 +9,18 @@ from rich.text import Text
 
 from edgewright.core.recipe import Study
 from edgewright.report.rows import ABSENT, STYLES, Row, rows
+from edgewright.report.standings import headline, standing_rows
 
 _WIDE = 100
 
 
 def print_study(study: Study, console: Console | None = None) -> None:
-    """Prints a table and the winner's sentence for every target, then the warnings."""
+    """Prints a table and the winner's sentence for every target, then the winners beside each other, then warnings."""
     console = console or Console()
     for target in dict.fromkeys(c.target for c in study.candidates):
         console.print(target_table(study, target, console.width))
+    if study.standings:
+        console.print(standings_table(study))
     for warning in study.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
@@ -46,6 +49,21 @@ def target_table(study: Study, target: str, width: int = _WIDE) -> Group:
     for row in found:
         table.add_row(_name(row), *_cells(row, width), _verdict(row), style="bold" if row.winner else "")
     return Group(table, *_reasons(found), Text(_basis(study, found), style="dim"), Text(""))
+
+
+def standings_table(study: Study) -> Group:
+    """Returns the table of the targets' winners beside the best of all."""
+    table = Table(title=Text(headline(study), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("runtime alone", no_wrap=True)
+    table.add_column("its best", overflow="fold")
+    for header in ("quality", "change", "speed-up", "the best of all\nis better by, 95%"):
+        table.add_column(header, justify="right", overflow="fold")
+    for each in standing_rows(study):
+        style = "" if each.met else "red"
+        cells = (each.title, each.quality, each.change, each.speedup)
+        advantage = Text(each.advantage).append(f"\n{each.interval}" if each.interval else "", style="dim")
+        table.add_row(Text(each.target, style=style), *map(Text, cells), advantage)
+    return Group(table, Text(""))
 
 
 def _headline(study: Study, target: str) -> str:
