@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-_SHAPING = ("Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast", "Transpose")
+_SHAPING = ("Expand", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast", "Transpose", "Slice")
 
 
 def expand_erfc(graph: ir.Graph) -> int:
@@ -77,17 +77,18 @@ def drop_zero_states(graph: ir.Graph) -> int:
 
 def _is_zero(value: ir.Value | None) -> bool:
     """Follows what only changes the shape."""
-    while value is not None:
-        array, producer = _constant(value), value.producer()
-        if array is not None:
-            return not np.any(array)
-        if producer is None or producer.op_type not in (*_SHAPING, "ConstantOfShape"):
-            return False
-        if producer.op_type == "ConstantOfShape":
-            fill = producer.attributes.get("value")
-            return fill is None or not np.any(fill.as_tensor().numpy())
-        value = producer.inputs[0]
-    return False
+    array = _constant(value)
+    if value is None or array is not None:
+        return array is not None and not np.any(array)
+    producer = value.producer()
+    if producer is None:
+        return False
+    if producer.op_type == "ConstantOfShape":
+        fill = producer.attributes.get("value")
+        return fill is None or not np.any(fill.as_tensor().numpy())
+    if producer.op_type == "Concat":
+        return all(_is_zero(one) for one in producer.inputs)
+    return producer.op_type in _SHAPING and _is_zero(producer.inputs[0])
 
 
 def _fold_next(graph: ir.Graph, conv: ir.Node) -> bool:

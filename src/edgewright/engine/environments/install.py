@@ -101,7 +101,7 @@ def _made(lock: locks.Lock, interpreter: str, made: Path, progress: Progress) ->
     scratch = made / "tmp"
     scratch.mkdir(parents=True)
     log = _Log(lock, scratch)
-    log.run([interpreter, "-Im", "venv", str(made)], lambda: None)
+    log.run([interpreter, "-Im", "venv", "--without-pip", str(made)], lambda: None)
     guest, parent = [str(made / "bin" / "python"), "-Iu", str(GUEST)], str(os.getpid())
     pip = [*guest, "edgewright.engine.guest.run_pip", parent, *_PIP, str(lock.path)]
     log.run(pip, lambda: progress(*_how_far(lock, made, log.text())))
@@ -199,11 +199,13 @@ def _check_space(folder: Path, lock: locks.Lock) -> None:
 def _interpreter(lock: locks.Lock, wanted: str) -> str:
     """Returns a Python that the lock takes: the one wanted, else this one, else one on the path."""
     names = [wanted] if wanted else [sys.executable, *(f"python3.{minor}" for minor in range(14, 9, -1))]
-    versions = {name: _version_of(name) for name in names}
-    for name, version in versions.items():
+    tried = ""
+    for name in names:
+        version = _version_of(name)
         if version and lock.takes_python(version):
             return name
-    what = f"{wanted} is {versions[wanted] or 'no Python'}" if wanted else f"this is {versions[sys.executable]}"
+        tried = tried or version
+    what = f"{wanted} is {tried or 'no Python'}" if wanted else f"this is {tried}"
     raise ToolchainMissing(
         f"the toolchain {lock.name} needs Python {lock.python}, {what}",
         hint=f"install such a Python, then: {environments.install_line(lock.name)} --python PATH",
