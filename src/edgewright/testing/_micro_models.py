@@ -196,3 +196,26 @@ def resnet8(size: int = 32, classes: int = 10) -> bytes:
     net.dense(classes)
     net.softmax()
     return net.finish()
+
+
+def concatenate(net: Int8Net, other: int) -> int:
+    """Adds a join of the last tensor and `other` along channels."""
+    shape = net.shape()
+    if net.shape(other)[:3] != shape[:3]:
+        other = net.last
+    out = (*shape[:3], shape[3] + net.shape(other)[3])
+    return net.op("CONCATENATION", [net.last, other], out, "ConcatenationOptions", axis=3)
+
+
+def pad(net: Int8Net) -> int:
+    """Adds a border of one row and column."""
+    shape = net.shape()
+    widths = net.constant(np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32), "widths")
+    return net.op("PAD", [net.last, widths], (shape[0], shape[1] + 2, shape[2] + 2, shape[3]), "PadOptions")
+
+
+def reduce(net: Int8Net, op: str) -> int:
+    """Adds a reduction over rows and columns."""
+    shape = net.shape()
+    axes = net.constant(np.array([1, 2], np.int32), "axes")
+    return net.op(op, [net.last, axes], (shape[0], 1, 1, shape[3]), "ReducerOptions", keepDims=True)

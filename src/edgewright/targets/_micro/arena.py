@@ -27,6 +27,8 @@ _WIDTH = {
     "float16": 2,
 }
 _INTEGERS = ("int8", "int16", "uint8")
+_INTEGER_DATA = ("CUMSUM", "LOG_SOFTMAX")
+"""Kernels that keep nothing when they compute in floats."""
 
 EVAL_TENSOR = "2p i"
 NODE = "6p i p"
@@ -140,7 +142,8 @@ def _open_allocators(tail: _Tail) -> None:
 def _kernels(tail: _Tail, graph: TfliteGraph) -> list[Buffer]:
     """Allocates what kernels keep: first all of `Init`, then all of `Prepare`; returns the scratch they ask for."""
     for op in graph.operators:
-        if fields := KERNELS[op.op].data:
+        fields = KERNELS[op.op].data
+        if fields and not (op.op in _INTEGER_DATA and graph.tensors[op.inputs[0]].dtype != "int8"):
             tail.kernel(size_of(fields, tail.build))
     scratch: list[Buffer] = []
     for step, op in enumerate(graph.operators, 1):
