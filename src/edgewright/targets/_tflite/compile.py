@@ -14,7 +14,7 @@ from edgewright.targets._tflite.borders import moved_borders, named_inputs, name
 from edgewright.targets._tflite.constants import store_integers
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.fusion import fused_activations
-from edgewright.targets._tflite.integer import integer_nodes
+from edgewright.targets._tflite.integer import integer_nodes, require_integers
 from edgewright.targets._tflite.lowering.apply import lower
 from edgewright.targets._tflite.options import Compiled, Options
 from edgewright.targets._tflite.quantised_forms import rewrite_quantised
@@ -35,7 +35,8 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
         options: See `Options`.
 
     Raises:
-        StepFailed: An operator is not supported (named with its node), or a size is not fixed.
+        StepFailed: An operator is not supported (named with its node), or a size is not fixed; or `integer_only`, and
+            an operator would compute in float.
     """
     solved = prepare(model, options)
     graph = solved.graph
@@ -49,12 +50,16 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
         if node not in done:
             _emit(emission, node)
     outputs = named_outputs(emission, graph)
+    if options.integer_only:
+        require_integers(emission, integers.notes)
     emission.file.metadata.update(options.metadata)
-    content = emission.file.finish({n: t for n, (t, _) in inputs.items()}, {n: t for n, (t, _) in outputs.items()})
+    names = {t: emission.tensor(t).name for t in emission.origins}
+    content, trace = emission.finish({n: t for n, (t, _) in inputs.items()}, {n: t for n, (t, _) in outputs.items()})
+    written = {tensor.name for tensor in emission.file.tensors}
     return Compiled(
         content,
-        tuple(emission.trace),
-        {emission.tensor(t).name: (v.name or "", _perm(v)) for t, v in emission.origins.items()},
+        trace,
+        {names[t]: (v.name or "", _perm(v)) for t, v in emission.origins.items() if names[t] in written},
         {name: border for name, (_, border) in inputs.items() if border is not None},
         {name: border for name, (_, border) in outputs.items() if border is not None},
         integers.notes,

@@ -23,6 +23,7 @@ from edgewright.targets._tflite.file import Quantisation, Tensor, TfliteFile
 from edgewright.targets._tflite.fusion import NONE, Fused
 from edgewright.targets._tflite.integer import parameters
 from edgewright.targets._tflite.options import Options
+from edgewright.targets._tflite.peephole import Operator, simplified
 from edgewright.targets._tflite.versions import version_of
 
 ABSENT = -1
@@ -43,7 +44,7 @@ class Emission:
     def __init__(self, options: Options, fused: Mapping[ir.Node, Fused], integer: frozenset[ir.Node]) -> None:
         self.file = TfliteFile()
         self.options = options
-        self.trace: list[tuple[str, ...]] = []
+        self.operators: list[Operator] = []
         self.origins: dict[int, ir.Value] = {}
         """Tensor -> the value of the graph that it holds."""
         self._fused, self._integer = fused, integer
@@ -156,11 +157,25 @@ class Emission:
         version: int = 1,
         **fields: Any,
     ) -> None:
-        """Adds an operator; see `TfliteFile.operator`."""
+        """Adds an operator, to be written by `finish`; see `TfliteFile.operator`."""
         taken, given = ([None if n < 0 else self.file.tensors[n] for n in side] for side in (inputs, outputs))
         version = max(version, version_of(op, taken, given, fields))
-        self.file.operator(op, inputs, outputs, options, version=version, **fields)
-        self.trace.append(self._sources)
+        self.operators.append(Operator(op, list(inputs), list(outputs), options, version, fields, self._sources))
+
+    def finish(
+        self, inputs: Mapping[str, int], outputs: Mapping[str, int]
+    ) -> tuple[bytes, tuple[tuple[str, ...], ...]]:
+        """Returns the file, and per operator the nodes of the model that went into it.
+
+        Args:
+            inputs: Name for callers -> tensor, in order.
+            outputs: Likewise.
+        """
+        kept = frozenset({*inputs.values(), *outputs.values()})
+        self.operators = simplified(self.file, self.operators, kept)
+        for each in self.operators:
+            self.file.operator(each.op, each.inputs, each.outputs, each.options, version=each.version, **each.fields)
+        return self.file.finish(inputs, outputs), tuple(each.sources for each in self.operators)
 
     def tensor(self, number: int) -> Tensor:
         """Returns what is known of a tensor."""
@@ -198,6 +213,21 @@ class Emission:
         if dtype and dtype != self.file.tensors[made].dtype:
             return self._shifted_input(value, made, dtype)
         return made
+
+    def give(self, value: ir.Value, dtype: str = "") -> int:
+        """Returns the tensor of an output of the file.
+
+        Args:
+            value: Output of the graph.
+            dtype: Type of the file's integers; empty for what the graph gives.
+        """
+        made = self.read(value, integer=bool(dtype))
+        inner = self.file.tensors[made]
+        if not dtype or inner.quantisation is None or inner.dtype == dtype:
+            return made
+        given = self.file.tensor(f"{value.name}_{dtype}", dtype, inner.shape, quantisation=_shifted(inner, dtype))
+        self.op("QUANTIZE", [made], [given], "QuantizeOptions")
+        return given
 
     def read(self, value: ir.Value, *, integer: bool) -> int:
         """Returns the tensor of a value, of integers or of what it stands for."""
@@ -249,7 +279,8 @@ class Emission:
 
     def _declared(self, value: ir.Value) -> int:
         if value not in self._numbers:
-            made = self.file.tensor(value.name or "value", dtype_of(value), shape_of(value))
+            given = _given_parameters(value)
+            made = self.file.tensor(value.name or "value", dtype_of(value), shape_of(value), quantisation=given)
             self._numbers[value] = made
             self.origins[made] = value
         return self._numbers[value]
@@ -355,10 +386,7 @@ class Emission:
 
     def _shifted_input(self, value: ir.Value, made: int, dtype: str) -> int:
         inner = self.file.tensors[made]
-        assert inner.quantisation is not None
-        shift = np.iinfo(dtype).min - np.iinfo(inner.dtype).min
-        outer = Quantisation(inner.quantisation.scale, (inner.quantisation.zero_point[0] + int(shift),))
-        taken = self.file.tensor(f"{value.name}_{dtype}", dtype, inner.shape, quantisation=outer)
+        taken = self.file.tensor(f"{value.name}_{dtype}", dtype, inner.shape, quantisation=_shifted(inner, dtype))
         self.op("QUANTIZE", [taken], [made], "QuantizeOptions")
         return taken
 
@@ -401,11 +429,30 @@ def shape_of(value: ir.Value | None) -> tuple[int, ...]:
     return found
 
 
+def _given_parameters(value: ir.Value) -> Quantisation | None:
+    """Returns what integers that the graph is given stand for: its DequantizeLinear says it."""
+    readers = [use.node for use in value.uses() if use.node.op_type == DEQUANTIZE and use.idx == 0]
+    return parameters(readers[0]) if readers and value.is_graph_input() else None
+
+
 def dtype_of(value: ir.Value) -> str:
     """Returns NumPy's name of the type of a value."""
     if value.dtype is None:
         raise StepFailed(f'the type of "{value.name}" is not known', hint="clean the model up first")
-    return str(value.dtype.numpy().name)
+    name = str(value.dtype.numpy().name)
+    if name in ("float16", "float64"):
+        raise StepFailed(
+            f'"{value.name}" is {name}: kernels of TensorFlow Lite compute in float32',
+            hint="export the model in float32; the file may store float16 weights",
+        )
+    return name
+
+
+def _shifted(inner: Tensor, dtype: str) -> Quantisation:
+    """Returns the parameters with which `dtype` says the same real numbers."""
+    assert inner.quantisation is not None
+    shift = int(np.iinfo(dtype).min) - int(np.iinfo(inner.dtype).min)
+    return Quantisation(inner.quantisation.scale, (inner.quantisation.zero_point[0] + shift,))
 
 
 def _close(bias: Quantisation, product: NDArray[np.float32]) -> bool:

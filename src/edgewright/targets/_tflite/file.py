@@ -25,7 +25,6 @@ _TYPES = {
     "int32": "INT32",
     "uint32": "UINT32",
     "int64": "INT64",
-    "uint64": "UINT64",
     "bool": "BOOL",
     "int4": "INT4",
 }
@@ -156,6 +155,14 @@ class TfliteFile:
         self.operators.append(made)
         return len(self.operators) - 1
 
+    def array(self, number: int) -> NDArray[Any]:
+        """Returns the content of a constant."""
+        known, content = self.tensors[number], self._buffers[self._stored[number].buffer]
+        if content is None:
+            raise TypeError(f'tensor "{known.name}" is no constant')
+        found: NDArray[Any] = content.view(known.dtype).reshape(known.shape)
+        return found
+
     def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
         """Returns the file.
 
@@ -165,6 +172,7 @@ class TfliteFile:
         """
         import flatbuffers
 
+        inputs, outputs = self._drop_unused(inputs, outputs)
         model = self.schema.ModelT()
         model.version, model.description = 3, _DESCRIPTION
         model.operatorCodes = self._operator_codes()
@@ -181,6 +189,26 @@ class TfliteFile:
         builder = flatbuffers.Builder(size + 512 * (len(self._stored) + len(self.operators)) + 4096)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
+
+    def _drop_unused(
+        self, inputs: Mapping[str, int], outputs: Mapping[str, int]
+    ) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Leaves tensors out that no operator names, and their content; returns the new numbers of the borders."""
+        named = {*inputs.values(), *outputs.values()}
+        for operator in self.operators:
+            named.update(n for n in (*operator.inputs, *operator.outputs) if n >= 0)
+        moved = {number: place for place, number in enumerate(sorted(named))} | {-1: -1}
+        for operator in self.operators:
+            operator.inputs, operator.outputs = (
+                [moved[n] for n in side] for side in (operator.inputs, operator.outputs)
+            )
+        self.tensors, self._stored = ([side[n] for n in sorted(named)] for side in (self.tensors, self._stored))
+        contents = sorted({0, *(made.buffer for made in self._stored)})
+        places = {number: place for place, number in enumerate(contents)}
+        self._buffers = [self._buffers[n] for n in contents]
+        for made in self._stored:
+            made.buffer = places[made.buffer]
+        return {name: moved[n] for name, n in inputs.items()}, {name: moved[n] for name, n in outputs.items()}
 
     def _unique(self, name: str) -> str:
         unique, count = name, 1
