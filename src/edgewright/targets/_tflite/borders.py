@@ -40,7 +40,7 @@ def named_outputs(emission: Emission, graph: ir.Graph) -> dict[str, tuple[int, B
     """Finds the outputs of the file; name -> tensor and border."""
     found: dict[str, tuple[int, Border | None]] = {}
     for value in graph.outputs:
-        number = emission.read(value, integer=bool(emission.options.integer_only))
+        number = emission.give(value, emission.options.integer_only)
         found[value.name or ""] = (number, _border(emission, number, value))
     return found
 
@@ -49,7 +49,7 @@ def _border(emission: Emission, number: int, value: ir.Value) -> Border | None:
     tensor = emission.tensor(number)
     said = value.metadata_props.get("edgewright.perm", "")
     perm = tuple(int(axis) for axis in said.replace(",", " ").split()) if said else ()
-    given = tensor.quantisation
+    given = tensor.quantisation if value.dtype == ir.DataType.FLOAT else None
     scale, zero = (0.0, 0) if given is None else (given.scale[0], given.zero_point[0])
     return Border(perm, tensor.dtype, scale, zero) if perm or given is not None else None
 

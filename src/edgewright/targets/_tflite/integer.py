@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -14,6 +15,11 @@ from edgewright.targets._tflite.file import Quantisation
 from edgewright.targets._tflite.fusion import Fused
 from edgewright.targets._tflite.kernels import constant_data
 from edgewright.targets._tflite.settle import Notes, refusal
+
+if TYPE_CHECKING:
+    from edgewright.targets._tflite.emission import Emission
+
+_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,32 @@ def integer_nodes(graph: ir.Graph, fused: Mapping[ir.Node, Fused], notes: Notes 
         elif _touches_integers(node):
             said[node.name or ""] = f"computed in float: {reason}"
     return Integers(frozenset(found), said)
+
+
+def require_integers(emission: Emission, notes: Mapping[str, str]) -> None:
+    """Checks that a file computes in integers throughout.
+
+    Args:
+        emission: All operators are in it.
+        notes: Why nodes compute in float.
+
+    Raises:
+        StepFailed: Some tensor holds floats; its operators are named.
+    """
+    found: dict[str, str] = {}
+    for operator in emission.operators:
+        tensors = [emission.tensor(n) for n in (*operator.inputs, *operator.outputs) if n >= 0]
+        if any(tensor.dtype.startswith("float") for tensor in tensors):
+            source = ", ".join(operator.sources) or "the borders of the model"
+            found.setdefault(source, notes.get(operator.sources[0], "") if operator.sources else "")
+    if found:
+        named = [f"{source} ({why})" if why else source for source, why in list(found.items())[:_SHOWN]]
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise StepFailed(
+            f"LiteRT: these nodes would compute in float: {'; '.join(named)}{more}",
+            hint='quantise the whole model: static-int8(scheme="litert-s8s8-full"), nothing kept in float; '
+            "or rewrite these operators",
+        )
 
 
 def parameters(node: ir.Node) -> Quantisation:

@@ -1,7 +1,7 @@
 """Operators between quantisers in terms of those that LiteRT computes in integers.
 
-A float lowering would put values between them that the plan knows nothing of. These forms need none: what stands between
-has parameters that follow exactly from those of the plan.
+A float lowering would put values between them that the plan knows nothing of. These forms need none: what stands
+between has parameters that follow exactly from those of the plan.
 """
 
 from __future__ import annotations
