@@ -47,7 +47,8 @@ def open_side(path: Path, scratch: Path) -> Iterator[Side]:
     artifact = _artifact(path, scratch)
     from edgewright.runtimes import load_artifact
 
-    runtime = load_artifact(artifact).runtime
+    described = load_artifact(artifact)
+    runtime = described.runtime
     title = f"{path.name}, {runtime}"
     if runtime == "onnxruntime":
         from edgewright.measure.layers.onnx_side import open_onnx
@@ -59,8 +60,14 @@ def open_side(path: Path, scratch: Path) -> Iterator[Side]:
 
         with open_openvino(artifact, title) as openvino:
             yield openvino
+    elif runtime == "litert":
+        from edgewright.measure.layers.tflite_side import open_tflite
+
+        with open_tflite(artifact / described.files[0], described) as tflite:
+            tflite.title = title
+            yield tflite
     else:
-        raise UsageError(f"{path}: {runtime} shows no inner tensors", hint="compare onnxruntime, openvino or .tflite")
+        raise UsageError(f"{path}: {runtime} shows no inner tensors", hint="compare onnxruntime, openvino or litert")
 
 
 def _artifact(path: Path, scratch: Path) -> Path:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.core.target import Artifact
 from edgewright.core.tensors import TensorSpec
 from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite
 from edgewright.measure.layers.sides import Feed, Integers, LocalRunner, Tap, Weights
 from edgewright.runtimes._capture import litert_taken_apart
+from edgewright.runtimes._litert_io import SAME, Border, read_borders
 from edgewright.runtimes.litert import LiteRtRunner
 
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
@@ -40,9 +42,13 @@ class TfliteSide:
     graph: TfliteGraph
     content: bytes
     runner: LiteRtRunner
+    borders: tuple[Border, ...] = ()
 
     def run(self, feed: Feed) -> Mapping[str, NDArray[Any]]:
-        self.runner.run(feed)
+        if self.borders:
+            self.runner.compute([feed[spec.name] for spec in self.inputs], self.borders)
+        else:
+            self.runner.run(feed)
         return _read(self.runner, (*self.taps, *self.outputs))
 
     def weights(self, tap: Tap) -> Weights | None:
@@ -61,7 +67,7 @@ class TfliteSide:
         numbers = [int(tap.source) for tap in given]
         content, entries = litert_taken_apart(self.content, numbers)
         runner = LiteRtRunner(content, self.title, keep_tensors=True)
-        yield _Apart(runner, {str(number): name for number, name in entries.items()}, given)
+        yield _Apart(runner, {str(number): name for number, name in entries.items()}, given, self.inputs, self.borders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +75,15 @@ class _Apart:
     runner: LiteRtRunner
     entries: Mapping[str, str]
     given: Sequence[Tap]
+    inputs: tuple[TensorSpec, ...]
+    borders: tuple[Border, ...]
 
     def run(self, feed: Feed, given: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         fed = dict(feed)
+        for border, spec, own in zip(self.borders, self.inputs, self.runner.inputs, strict=False):
+            stored = np.empty(tuple(int(size) for size in own.shape), own.dtype)
+            border.write(fed.pop(spec.name), stored)
+            fed[own.name] = stored
         for tap in self.given:
             if tap.source in self.entries:
                 real = given[tap.source].astype(np.float32)
@@ -81,8 +93,12 @@ class _Apart:
 
 
 @contextmanager
-def open_tflite(path: Path) -> Iterator[TfliteSide]:
+def open_tflite(path: Path, artifact: Artifact | None = None) -> Iterator[TfliteSide]:
     """Opens a .tflite file.
+
+    Args:
+        path: The file.
+        artifact: The description it ships with: its inputs are those that are declared, whatever the file takes.
 
     Raises:
         SourceError: No such file.
@@ -94,11 +110,13 @@ def open_tflite(path: Path) -> Iterator[TfliteSide]:
     taps = tuple(_tap(graph, op, number) for op in graph.operators for number in op.outputs if number >= 0)
     made = {int(tap.source): tap for tap in taps}
     stored = {spec.name: graph.tensors[n] for spec, n in zip(runner.inputs, graph.inputs, strict=True)}
+    integers = {name: found for name, tensor in stored.items() if (found := _integers(tensor)) is not None}
+    borders = () if artifact is None else _borders(artifact, str(path))
     yield TfliteSide(
         f"{path.name}, litert",
         f"litert {version('ai-edge-litert')}",
-        runner.inputs,
-        {name: found for name, tensor in stored.items() if (found := _integers(tensor)) is not None},
+        runner.inputs if artifact is None else artifact.inputs,
+        integers if artifact is None else {},
         tuple(tap for tap in taps if _is_real(graph.tensors[int(tap.source)])),
         tuple(made[number] for number in graph.outputs if number in made),
         {},
@@ -106,7 +124,13 @@ def open_tflite(path: Path) -> Iterator[TfliteSide]:
         graph,
         content,
         runner,
+        borders,
     )
+
+
+def _borders(artifact: Artifact, where: str) -> tuple[Border, ...]:
+    found = read_borders(artifact.session, where).inputs
+    return tuple(found.get(spec.name, SAME) for spec in artifact.inputs)
 
 
 def _read(runner: LiteRtRunner, taps: Sequence[Tap]) -> dict[str, NDArray[Any]]:
