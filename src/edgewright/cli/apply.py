@@ -10,7 +10,7 @@ import typer
 
 
 def apply(
-    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file, or a model folder.")],
+    model: Annotated[Path, typer.Argument(help="An .onnx, .tflite, .keras or .h5 file, or a model folder.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="A folder, or a path ending in .onnx.")],
     passes: Annotated[
         Optional[list[str]],  # noqa: UP045 - Typer reads this at run time, on Python 3.10 too

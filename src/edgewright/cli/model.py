@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="An .onnx or .tflite file, a model folder, or module:factory.")],
+    model: Annotated[str, typer.Argument(help="A file (.onnx, .tflite, .keras, .h5), a folder, or module:factory.")],
     html: Annotated[Optional[Path], typer.Option(help="Write a page with the graph as a picture.")] = None,  # noqa: UP045
     runs: Annotated[int, typer.Option(min=0, help="Profiled runs; 0 measures nothing.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the profiled runs.")] = 1,

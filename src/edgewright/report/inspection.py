@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgewright.graph.cost import ModelCost
 
 _WARM_UP = 3
+_KINDS = {".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Inspection:
 
     Attributes:
         name: File name or `module:factory`.
-        kind: `onnx`, `tflite` or `torch`.
+        kind: `onnx`, `tflite`, `keras`, `saved-model` or `torch`.
         file_bytes: Size on disk, external data included; 0 for a factory.
         opset: Of the ONNX form.
         inputs: In the graph's order.
@@ -135,7 +136,8 @@ class Subject:
     """What to inspect.
 
     Attributes:
-        source: Path of an `.onnx` or `.tflite` file or of a model folder, or `module:factory` for PyTorch.
+        source: Path of an `.onnx`, `.tflite`, `.keras` or `.h5` file, of a SavedModel or of a model folder, or
+            `module:factory` for PyTorch.
         inputs: Only for PyTorch: the arguments of `forward`.
         checkpoint: Only for PyTorch.
         code: Only for PyTorch: the folder that holds the module.
@@ -148,20 +150,23 @@ class Subject:
 
     @property
     def kind(self) -> str:
-        """`onnx`, `tflite` or `torch`.
+        """`onnx`, `tflite`, `keras`, `saved-model` or `torch`.
 
         Raises:
             SourceError: It cannot be told.
         """
         path = Path(self.source)
-        if path.suffix.lower() == ".tflite":
-            return "tflite"
+        if path.suffix.lower() in _KINDS:
+            return _KINDS[path.suffix.lower()]
+        if (path / "saved_model.pb").is_file():
+            return "saved-model"
         if path.suffix.lower() == ".onnx" or path.is_dir():
             return "onnx"
         if ":" in self.source and not path.exists():
             return "torch"
         raise SourceError(
-            f"{self.source}: neither .onnx nor .tflite nor module:factory", hint="rename the file, or check the path"
+            f"{self.source}: neither .onnx, .tflite, .keras, .h5 nor a SavedModel nor module:factory",
+            hint="rename the file, or check the path",
         )
 
 
@@ -183,8 +188,8 @@ def inspect_model(subject: Subject, *, runs: int = 20, threads: int = 1) -> tupl
     """
     from edgewright.engine import toolchain
 
-    own = () if subject.kind == "onnx" else (subject.kind, "onnxruntime")
-    toolchain.need("inspecting a model", "build", *own)
+    own = {"onnx": (), "torch": ("torch", "onnxruntime"), "tflite": ("tflite", "onnxruntime")}
+    toolchain.need("inspecting a model", "build", *own.get(subject.kind, ()))
     from edgewright.graph import cost, load, opset, shapes
     from edgewright.runtimes._machine import local_device
 
@@ -240,7 +245,7 @@ def _hub(subject: Subject, folder: Path) -> tuple[onnx_ir.Model, Mapping[str, An
 def _import(subject: Subject, folder: Path) -> None:
     from edgewright.engine.execute import run_in_worker
 
-    inputs = {"model": Path(subject.source)} if subject.kind == "tflite" else {"code": subject.code}
+    inputs = {"code": subject.code} if subject.kind == "torch" else {"model": Path(subject.source)}
     if subject.checkpoint is not None:
         inputs["checkpoint"] = subject.checkpoint
     fields = {"factory": subject.source, "inputs": encode(subject.inputs)} if subject.kind == "torch" else {}
@@ -332,8 +337,10 @@ def _file_bytes(subject: Subject) -> int:
 
     if subject.kind == "torch":
         return 0
-    if subject.kind == "tflite":
-        return Path(subject.source).stat().st_size
+    if subject.kind != "onnx":
+        source = Path(subject.source)
+        files = (path for path in source.rglob("*") if path.is_file()) if source.is_dir() else (source,)
+        return sum(path.stat().st_size for path in files)
     path = load.model_file(Path(subject.source))
     outside = confine.external_files(load.load_proto(path), path.parent)
     return sum(file.stat().st_size for file in (path, *outside))

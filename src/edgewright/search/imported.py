@@ -14,7 +14,7 @@ class Imported:
     """The import, compared with its source.
 
     Attributes:
-        kind: `onnx`, `torch` or `tflite`.
+        kind: `onnx`, `torch`, `tflite`, `keras` or `saved-model`.
         opset: Of the hub model.
         inputs: Of the hub model.
         outputs: Of the hub model.

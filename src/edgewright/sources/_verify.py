@@ -41,7 +41,7 @@ class ImportRecord:
     """`import.json`: what was imported and how faithful it is.
 
     Attributes:
-        kind: `onnx`, `torch` or `tflite`.
+        kind: `onnx`, `torch`, `tflite`, `keras` or `saved-model`.
         opset: Of the imported model.
         inputs: In the graph's order.
         outputs: In the graph's order.
