@@ -134,7 +134,7 @@ def _part(choice: Choice, candidate: Candidate, files: Files) -> Part:
     artifact = read_evidence(Artifact, made / "artifact.json")
     evidence = _evidence(candidate, "golden", files)
     pairs = read_pairs(evidence / PAIRS)
-    contents = {f"{folder}/{name}": made / name for name in ("artifact.json", *artifact.files)}
+    contents = {f"{folder}/{name}": made / name for name in ("artifact.json", *artifact.files, *artifact.extras)}
     contents[listed] = evidence / PAIRS
     contents |= {f"golden/{pair.input}": evidence / pair.input for pair in pairs} if own else {}
     golden = GoldenRef(listed, len(pairs), max((pair.tolerance for pair in pairs), default=0.0))

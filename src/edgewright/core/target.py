@@ -169,6 +169,8 @@ class Artifact:
         precision: `float32`, `bfloat16`, `int8`...: the main compute precision.
         session: Options a Runner must set to reproduce what was measured.
         placement: Every node, as the runtime really runs it.
+        extras: Relative paths of files for developers beside them (sources, pictures): they travel in the bundle, but
+            the device does not need them and they do not count as its size.
     """
 
     target: str
@@ -181,6 +183,7 @@ class Artifact:
     precision: str
     session: Mapping[str, str] = field(default_factory=dict)
     placement: tuple[NodePlacement, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
 class Target(Step, Protocol):

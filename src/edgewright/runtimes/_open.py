@@ -61,7 +61,7 @@ def read_artifact(path: Path) -> Artifact:
         raise Corrupt(
             f"{file}: not a description of an artifact: {error}", hint="compile or unpack it again"
         ) from error
-    for name in artifact.files:
+    for name in (*artifact.files, *artifact.extras):
         _refuse_outside(file, name)
     if not artifact.files:
         raise Corrupt(f"{file}: lists no files, expected at least the one to open", hint="compile it again")

@@ -123,7 +123,7 @@ class MicroTarget:
         from edgewright.targets._micro.build import placement
 
         found = _judge.judged(hub.model, placement(hub, built), intents(hub.model, hub.plan, "float32"))
-        described = dataclasses.replace(artifact, files=(*artifact.files, *files))
+        described = dataclasses.replace(artifact, extras=files)
         _judge.write_artifact(_litert_proof.finished(described, hub, found), out, strict=self.strict)
 
     def _form(self) -> str:

@@ -156,7 +156,7 @@ def check_description(target: str, case: Case, folder: Path) -> None:
     assert (artifact.inputs, artifact.outputs) == specs(proto)
     assert artifact.precision
     written = {str(path.relative_to(folder / "artifact")) for path in (folder / "artifact").rglob("*")}
-    assert written == {*artifact.files, "artifact.json"}, "files that ship are not all listed"
+    assert written == {*artifact.files, *artifact.extras, "artifact.json"}, "files that ship are not all listed"
 
 
 def check_placement(target: str, case: Case, folder: Path) -> None:

@@ -15,7 +15,7 @@ from edgewright.targets._micro.boards import Board
 from edgewright.targets._micro.build import Built
 from edgewright.targets._micro.fit import Fit
 from edgewright.targets._micro.planner import Buffer, peak
-from edgewright.targets._micro.vela import accelerate
+from edgewright.targets._micro.vela import FOLDER, accelerate
 
 MEMORY_FILE = "memory.json"
 PICTURE_FILE = "arena.svg"
@@ -80,8 +80,8 @@ def write(
         accelerator={} if predicted is None else {**asdict(predicted), "npu_share": predicted.npu_share},
     )
     (out / MEMORY_FILE).write_bytes(encode_json(memory))
-    extra = () if predicted is None else (predicted.file,)
-    return (*files, PICTURE_FILE, MEMORY_FILE, *extra)
+    vela = sorted(str(path.relative_to(out)) for path in (out / FOLDER).rglob("*") if path.is_file())
+    return (*files, PICTURE_FILE, MEMORY_FILE, *vela)
 
 
 def _figures(arena: Prediction) -> dict[str, int]:
