@@ -4,7 +4,7 @@
     python benchmarks/ds_cnn.py --rounds 40
 
 The published float file (.tflite) is imported, cleaned up, calibrated on the first 100 clips and quantised by the
-scheme `litert-s8s8`; the compiler writes an all-integer .tflite. Both files then see the same 1000 clips, rounded
+scheme `litert-s8s8-full`; the compiler writes an all-integer .tflite. Both files then see the same 1000 clips, rounded
 to the scale of their own input, in LiteRT and in the interpreter of TensorFlow Lite Micro. Accuracy is over all
 1000 clips (the 100 for calibration are among them, for both alike) with the paired 95% interval of the difference;
 speed is interleaved, one thread, XNNPACK.
@@ -52,7 +52,7 @@ def main() -> int:
 
 def compiled(bench: Path, folder: Path) -> bytes:
     """Returns our file, made by the command line as a user would."""
-    steps = ("--pass", "clean-up", "--pass", "static-int8(scheme=litert-s8s8)")
+    steps = ("--pass", "clean-up", "--pass", "static-int8(scheme=litert-s8s8-full)")
     target = ("--compile", "litert(integer_only=int8, strict=true)")
     source = bench / "kws01_ref_model_float32.tflite"
     command = ("apply", str(source), "-o", str(folder / "out"), "--project", str(PROJECT), *steps, *target)
