@@ -74,7 +74,8 @@ def _spread(problem: Problem, node: int, state: State) -> Proposal:
             for follower, following in _followers(problem, problem.wires[wire], layout):
                 if follower not in proposal:
                     proposal[follower] = following
-                    queue.append(follower)
+                    if following != problem.states[follower]:
+                        queue.append(follower)  # what stays as it is asks nothing of its neighbours
     return proposal
 
 
