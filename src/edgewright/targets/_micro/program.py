@@ -47,8 +47,12 @@ _MAIN = """\
 
 namespace {{
 
-// Predicted need: {predicted} bytes with the reference kernels; {margin} bytes of room are added for the build at hand.
-constexpr int kArenaSize = {arena};
+// Predicted need: {predicted} bytes with the reference kernels; {margin} bytes of room are added. Optimised kernels
+// (CMSIS-NN) ask for scratch memory of their own: build with -DEDGEWRIGHT_ARENA_SIZE=... if AllocateTensors fails.
+#ifndef EDGEWRIGHT_ARENA_SIZE
+#define EDGEWRIGHT_ARENA_SIZE {arena}
+#endif
+constexpr int kArenaSize = EDGEWRIGHT_ARENA_SIZE;
 alignas(16) uint8_t g_arena[kArenaSize];
 
 // Only these kernels are linked.
