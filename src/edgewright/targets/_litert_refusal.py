@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from edgewright.errors import StepFailed
 from edgewright.graph.names import name_nodes
-from edgewright.targets._tflite.compile import prepare, unsupported
+from edgewright.targets._tflite.claims import unsupported
+from edgewright.targets._tflite.compile import prepare
 from edgewright.targets._tflite.options import Options
 
 

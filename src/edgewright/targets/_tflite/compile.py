@@ -6,11 +6,11 @@ import onnx_ir as ir
 
 from edgewright.core.target import Plan
 from edgewright.errors import StepFailed
-from edgewright.graph.channels_last import DOMAIN as CHANNELS_LAST
 from edgewright.graph.channels_last import to_channels_last
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.shapes import bind_axes, infer_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
+from edgewright.targets._tflite.claims import ruled
 from edgewright.targets._tflite.constants import store_integers
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.fusion import fused_activations
@@ -20,7 +20,6 @@ from edgewright.targets._tflite.options import Compiled, Options
 from edgewright.targets._tflite.quantised_forms import rewrite_quantised
 from edgewright.targets._tflite.settle import settle
 from edgewright.targets._tflite.table import LOWERINGS, RULES
-from edgewright.targets._tflite.tail import DOMAIN as JOINED
 from edgewright.targets._tflite.tail import join
 
 _PERM = "edgewright.perm"
@@ -74,32 +73,13 @@ def prepare(model: ir.Model, options: Options) -> ir.Model:
     solved = fold(bind_axes(model, {}, default=options.batch))
     store_integers(solved.graph)
     rewrite_quantised(solved.graph)
-    while expand_functions(solved, claimed()):
+    while expand_functions(solved, ruled()):
         solved = fold(infer_shapes(solved))
     solved = lower(solved, LOWERINGS)
     inputs, outputs = moved_borders(solved.graph, options)
     to_channels_last(solved, inputs, outputs)
     join(solved.graph)
     return solved
-
-
-def claimed() -> frozenset[tuple[str, str]]:
-    """Returns the (domain, operator) of ONNX that the compiler has a rule for; those that ONNX defines by them come on top."""
-    spoken = {("" if domain == CHANNELS_LAST else domain, op) for domain, op in RULES if domain != JOINED}
-    return frozenset({*spoken, *(("", op) for op in LOWERINGS), ("", QUANTIZE), ("", DEQUANTIZE), ("", "Constant")})
-
-
-def unsupported(model: ir.Model) -> tuple[str, ...]:
-    """Returns the operators of a prepared model that no rule knows, each with a node."""
-    missing: dict[str, str] = {}
-    for node in model.graph:
-        if not _known(node):
-            missing.setdefault(node.op_type, node.name or "")
-    return tuple(f"{op} (node {name})" for op, name in missing.items())
-
-
-def _known(node: ir.Node) -> bool:
-    return node.op_type in (QUANTIZE, DEQUANTIZE, "Constant") or (node.domain, node.op_type) in RULES
 
 
 def _emit(emission: Emission, node: ir.Node) -> None:

@@ -27,6 +27,8 @@ from edgewright.targets._tflite.peephole import Operator, simplified
 from edgewright.targets._tflite.versions import version_of
 
 ABSENT = -1
+_NARROWEST = 8
+"""Bits of the integers that operators take and give."""
 _ROUNDING = 1e-5
 
 
@@ -279,6 +281,11 @@ class Emission:
 
     def _declared(self, value: ir.Value) -> int:
         if value not in self._numbers:
+            if value.dtype is not None and value.dtype.is_integer() and value.dtype.bitwidth < _NARROWEST:
+                raise StepFailed(
+                    f'"{value.name}" is {value.dtype.name}: kernels of TensorFlow Lite store weights in that type only',
+                    hint="cast the tensor to int8 in the model",
+                )
             given = _given_parameters(value)
             made = self.file.tensor(value.name or "value", dtype_of(value), shape_of(value), quantisation=given)
             self._numbers[value] = made
@@ -440,7 +447,7 @@ def dtype_of(value: ir.Value) -> str:
     if value.dtype is None:
         raise StepFailed(f'the type of "{value.name}" is not known', hint="clean the model up first")
     name = str(value.dtype.numpy().name)
-    if name in ("float16", "float64"):
+    if name in ("float16", "float64", "bfloat16"):
         raise StepFailed(
             f'"{value.name}" is {name}: kernels of TensorFlow Lite compute in float32',
             hint="export the model in float32; the file may store float16 weights",

@@ -21,7 +21,6 @@ from edgewright.targets._tflite.rules.typed import (
     cast,
     compute,
     real_attribute,
-    refuse,
     scalar,
     step,
 )
@@ -243,13 +242,6 @@ def bitwise_not(e: Emission, node: ir.Node) -> None:
     e.op("BITWISE_XOR", [data, ones], [e.output(node)], "BitwiseXorOptions")
 
 
-def shift(e: Emission, node: ir.Node) -> None:
-    """RIGHT_SHIFT."""
-    if node.attributes.get_string("direction") != "RIGHT":
-        raise refuse(node, "bits are shifted to the left")
-    e.op("RIGHT_SHIFT", [e.input(node, 0), e.input(node, 1)], [e.output(node)], "RightShiftOptions")
-
-
 RULES: Rules = {
     ("", "Add"): _binary("ADD", "AddOptions", activates=True),
     ("", "Sub"): _binary("SUB", "SubOptions", activates=True),
@@ -288,5 +280,4 @@ RULES: Rules = {
     ("", "BitwiseXor"): _binary(
         "BITWISE_XOR", "BitwiseXorOptions", ("int8", "uint8", "int16", "uint16", INT, "uint32")
     ),
-    ("", "BitShift"): shift,
 }

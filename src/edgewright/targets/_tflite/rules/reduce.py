@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewright.targets._tflite.emission import Emission
@@ -26,6 +27,8 @@ from edgewright.targets._tflite.rules.typed import (
     step,
     write,
 )
+
+_MOST_AXES = 4
 
 
 def reduced_axes(e: Emission, node: ir.Node) -> list[int]:
@@ -162,18 +165,25 @@ def _one(e: Emission, values: int, index: int) -> int:
 
 
 def _along_last(op: str, options: str = "", **fields: float) -> Rule:
-    """Kernels know the last axis only: another is exchanged with it before and after."""
+    """Kernels know the last axis only: another is exchanged with it before and after; many axes are joined."""
 
     def rule(e: Emission, node: ir.Node) -> None:
         rank = len(e.shape(node, 0))
         axis = attribute(node, "axis", -1) % rank
         data, out = e.input(node, 0), e.output(node)
-        if axis == rank - 1:
+        if axis == rank - 1 and rank <= _MOST_AXES:
             e.op(op, [data], [out], options, **fields)
             return
-        made = turned(e, data, axis)
-        done = e.temp(out, e.tensor(made).shape, f"{node.name}/turned")
+        made = turned(e, data, axis) if axis != rank - 1 else data
+        shape = e.tensor(made).shape
+        if rank > _MOST_AXES:
+            made = reshaped(e, made, [int(np.prod(shape[:-1])), shape[-1]])
+        done = e.temp(out, e.tensor(made).shape, f"{node.name}/rows")
         e.op(op, [made], [done], options, **fields)
+        if axis == rank - 1:
+            copy(e, node, done)
+            return
+        done = reshaped(e, done, shape)
         e.op("TRANSPOSE", [done, ints(e, swapped(axis, rank), "perm")], [out], "TransposeOptions")
 
     return rule
