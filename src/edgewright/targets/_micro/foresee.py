@@ -7,7 +7,6 @@ the int8 one. So the float file is made in memory and read as if it were of int8
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -99,7 +98,8 @@ def _integer(tensor: TfliteTensor, axis: int | None, bias: bool) -> TfliteTensor
 
 def _file_size(before: int, stored: TfliteGraph, graph: TfliteGraph) -> int:
     """Returns the size of the int8 file: constants shrink, scales are added."""
-    return before - _constants(stored.tensors) + _constants(graph.tensors) + _scales(graph.tensors)
+    added = _scales(graph.tensors) - _scales(stored.tensors)
+    return before - _constants(stored.tensors) + _constants(graph.tensors) + added
 
 
 def _constants(tensors: Sequence[TfliteTensor]) -> int:
@@ -107,4 +107,4 @@ def _constants(tensors: Sequence[TfliteTensor]) -> int:
 
 
 def _scales(tensors: Sequence[TfliteTensor]) -> int:
-    return sum(_PER_CHANNEL * len(t.scale) for t in tensors) + math.ceil(len(tensors))
+    return sum(_PER_CHANNEL * len(t.scale) for t in tensors)
