@@ -10,6 +10,7 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2] / "build" / "peers"
 PACKAGES = {
+    "litert": ("litert-torch==0.10.0", "ai-edge-quantizer==0.10.0", "ai-edge-litert==2.3.0"),
     "olive": ("olive-ai==0.13.0", "onnxruntime==1.31.1", "onnx==1.23.2", "requests"),
     "neural-compressor": (
         "neural-compressor==2.6",
