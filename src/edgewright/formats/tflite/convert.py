@@ -5,7 +5,17 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewright.errors import SourceError
-from edgewright.formats.tflite import folding, indexing, pointwise, quantised, ranking, recurrent, shaping, spatial
+from edgewright.formats.tflite import (
+    folding,
+    indexing,
+    pointwise,
+    quantised,
+    ranking,
+    recurrent,
+    shaping,
+    spatial,
+    volumes,
+)
 from edgewright.formats.tflite.emitter import Emitter
 from edgewright.formats.tflite.merging import merged
 from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator, TfliteTensor
@@ -18,6 +28,7 @@ RULES = {
     **indexing.RULES,
     **ranking.RULES,
     **recurrent.RULES,
+    **volumes.RULES,
     **quantised.RULES,
 }
 

@@ -96,31 +96,34 @@ class Emitter:
         return made
 
     def weights(self, number: int, order: Sequence[int] | None = None, shape: Sequence[int] | None = None) -> ir.Value:
-        """Returns a constant in another order of axes; scaled integers stay stored, with their axis moved along.
+        """Returns a tensor in another order of axes; stored scaled integers stay so, with their axis moved along.
 
         Args:
-            number: Of the tensor.
+            number: Of the tensor, most often a constant.
             order: Permutation of the axes, after `shape`.
-            shape: Its shape with axes of size 1 added in front; None for the file's.
-
-        Raises:
-            SourceError: It is no constant.
+            shape: Of a constant: its shape with axes of size 1 added in front; None for the file's.
         """
-        tensor = self.tensor(number)
-        sizes = tuple(shape or self.need_array(number).shape)
+        sizes = tuple(shape or self.tensor(number).shape)
         order = tuple(range(len(sizes))) if order is None else tuple(order)
         key = (number, sizes, order)
         if key not in self._stored:
-            integers = self.keeps_integers and tensor.scaled and number not in self._folded
-            values = tensor.data if integers else self.need_array(number)
-            assert values is not None
-            name = f"{tensor.name}/quantised" if integers else tensor.name
-            constant = self._stored[key] = self.constant(values.reshape(sizes).transpose(order), name)
-            if integers:
-                axis = order.index(tensor.axis + len(sizes) - len(tensor.shape)) if len(tensor.scale) > 1 else None
-                grid = self._grid(tensor.dtype, tensor.scale, tensor.zero_point, tensor.name)
-                self._stored[key] = self.dequantized(constant, grid, tensor.name, axis)
+            constant = self.array(number) is not None
+            self._stored[key] = self._constant(number, sizes, order) if constant else self._turned(number, order)
         return self._stored[key]
+
+    def _constant(self, number: int, sizes: tuple[int, ...], order: tuple[int, ...]) -> ir.Value:
+        tensor = self.tensor(number)
+        if not (self.keeps_integers and tensor.scaled) or number in self._folded:
+            return self.constant(self.need_array(number).reshape(sizes).transpose(order), tensor.name)
+        assert tensor.data is not None
+        stored = self.constant(tensor.data.reshape(sizes).transpose(order), f"{tensor.name}/quantised")
+        axis = order.index(tensor.axis + len(sizes) - len(tensor.shape)) if len(tensor.scale) > 1 else None
+        grid = self._grid(tensor.dtype, tensor.scale, tensor.zero_point, tensor.name)
+        return self.dequantized(stored, grid, tensor.name, axis)
+
+    def _turned(self, number: int, order: tuple[int, ...]) -> ir.Value:
+        name = f"{self.tensor(number).name}_turned"
+        return self.rounded(number, self.node("Transpose", [self.last(number)], name, perm=order))
 
     def bias(self, number: int, scale: Sequence[float]) -> ir.Value:
         """Returns what an operator adds to its sums: 32-bit integers stay stored, wider ones become float32.
@@ -191,6 +194,7 @@ class Emitter:
                 self.declare(number)
                 self._last[number] = self.rounded(number, self._last[number])
             else:
+                self.need_array(number)
                 self._last[number] = self.weights(number)
         return self._last[number]
 
@@ -224,8 +228,7 @@ class Emitter:
     def declare(self, number: int, value: ir.Value | None = None) -> None:
         """Gives the channels-last value of a tensor the type and shape of the file; scaled integers are float."""
         tensor, value = self.tensor(number), value or self._last[number]
-        real = tensor.scaled or tensor.dtype == "float16"
-        value.dtype = ir.DataType.from_numpy(np.dtype("float32" if real else tensor.dtype))
+        value.dtype = ir.DataType.from_numpy(np.dtype("float32" if tensor.scaled else tensor.dtype))
         value.shape = ir.Shape(self.dims(number))
 
     def dims(self, number: int) -> list[int | str]:

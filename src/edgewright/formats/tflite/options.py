@@ -17,6 +17,16 @@ _POOL: dict[str, _Field] = {
     "filter_h": (4, "i", 0),
     "activation": (5, "b", 0),
 }
+_CONV_3D: dict[str, _Field] = {
+    "padding": (0, "b", 0),
+    "stride_d": (1, "i", 0),
+    "stride_w": (2, "i", 0),
+    "stride_h": (3, "i", 0),
+    "activation": (4, "b", 0),
+    "dilation_d": (5, "i", 1),
+    "dilation_w": (6, "i", 1),
+    "dilation_h": (7, "i", 1),
+}
 _REDUCE: dict[str, _Field] = {"keep_dims": (0, "?", 0)}
 
 FIELDS: dict[str, dict[str, _Field]] = {
@@ -42,6 +52,8 @@ FIELDS: dict[str, dict[str, _Field]] = {
         "stride_h": (2, "i", 0),
         "activation": (3, "b", 0),
     },
+    "CONV_3D": _CONV_3D,
+    "CONV_3D_TRANSPOSE": _CONV_3D,
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
     "FULLY_CONNECTED": {"activation": (0, "b", 0), "weights_format": (1, "b", 0), "keep_num_dims": (2, "?", 0)},

@@ -104,9 +104,16 @@ def floor_mod(e: Emitter, op: TfliteOperator) -> None:
     if _whole(e, op):
         made = e.node("Mod", values, name)
     else:
-        times = e.node("Floor", [e.node("Div", values, f"{name}_ratio")], f"{name}_times")
-        made = e.node("Sub", [values[0], e.node("Mul", [times, values[1]], f"{name}_whole")], name)
+        rest = e.node("Mod", values, f"{name}_rest", fmod=1)
+        zero = e.constant(np.zeros((), np.float32), f"{name}_zero")
+        signs = [e.node("Less", [v, zero], f"{name}_negative") for v in (rest, values[1])]
+        other = e.node("And", [e.node("Xor", signs, f"{name}_differ"), _other(e, rest, zero, name)], f"{name}_wrong")
+        made = e.node("Where", [other, e.node("Add", [rest, values[1]], f"{name}_turned"), rest], name)
     e.store(op.outputs[0], made, first=first)
+
+
+def _other(e: Emitter, value: ir.Value, than: ir.Value, name: str) -> ir.Value:
+    return e.node("Not", [e.node("Equal", [value, than], f"{name}_equal")], f"{name}_other")
 
 
 def l2_normalization(e: Emitter, op: TfliteOperator) -> None:
@@ -127,6 +134,48 @@ def select(e: Emitter, op: TfliteOperator) -> None:
     else:
         first, values = operands(e, op)
     e.store(op.outputs[0], e.node("Where", values, name_of(e, op, first=first)), first=first)
+
+
+def atan2(e: Emitter, op: TfliteOperator) -> None:
+    """ATAN2: the angle of the point (second input, first input), from the arc tangent of their ratio."""
+    first, (y, x) = operands(e, op)
+    name = name_of(e, op, first=first)
+
+    def number(value: float) -> ir.Value:
+        return e.constant(np.asarray(value, np.float32), f"{name}_constant")
+
+    below = e.node("Less", [y, number(0)], f"{name}_below")
+    turn = e.node("Where", [below, number(-np.pi), number(np.pi)], f"{name}_turn")
+    flat = e.node("Atan", [e.node("Div", [y, x], f"{name}_ratio")], f"{name}_flat")
+    left = e.node("Where", [e.node("Less", [x, number(0)], f"{name}_left"), turn, number(0)], f"{name}_added")
+    angle = e.node("Add", [flat, left], f"{name}_angle")
+    origin = e.node("And", [_zero(e, x, name), _zero(e, y, name)], f"{name}_origin")
+    e.store(op.outputs[0], e.node("Where", [origin, number(0), angle], name), first=first)
+
+
+def _zero(e: Emitter, value: ir.Value, name: str) -> ir.Value:
+    return e.node("Equal", [value, e.constant(np.zeros((), np.float32), f"{name}_zero")], f"{name}_is_zero")
+
+
+def right_shift(e: Emitter, op: TfliteOperator) -> None:
+    """RIGHT_SHIFT: of signed integers the quotient rounded down, since ONNX shifts unsigned ones only."""
+    first, values = operands(e, op)
+    name, dtype = name_of(e, op, first=first), np.dtype(e.tensor(op.outputs[0]).dtype)
+    if dtype.kind == "u":
+        made = e.node("BitShift", values, name, direction="RIGHT")
+    else:
+        wide = [e.node("Cast", [v], f"{name}_wide", to=int(ir.DataType.DOUBLE)) for v in values]
+        power = e.node("Pow", [e.constant(np.asarray(2.0, np.float64), f"{name}_two"), wide[1]], f"{name}_power")
+        quotient = e.node("Floor", [e.node("Div", [wide[0], power], f"{name}_quotient")], f"{name}_floor")
+        made = e.node("Cast", [quotient], name, to=int(ir.DataType.from_numpy(dtype)))
+    e.store(op.outputs[0], made, first=first)
+
+
+def bitwise_xor(e: Emitter, op: TfliteOperator) -> None:
+    """BITWISE_XOR."""
+    first, values = operands(e, op)
+    kind = "Xor" if e.tensor(op.outputs[0]).dtype == "bool" else "BitwiseXor"
+    e.store(op.outputs[0], e.node(kind, values, name_of(e, op, first=first)), first=first)
 
 
 def zeros_like(e: Emitter, op: TfliteOperator) -> None:
@@ -156,6 +205,9 @@ RULES: dict[str, Rule] = {
     "SQUARED_DIFFERENCE": squared_difference,
     "RSQRT": rsqrt,
     "GELU": gelu,
+    "ATAN2": atan2,
+    "BITWISE_XOR": bitwise_xor,
+    "RIGHT_SHIFT": right_shift,
     "FLOOR_DIV": floor_div,
     "FLOOR_MOD": floor_mod,
     "L2_NORMALIZATION": l2_normalization,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from edgewright.errors import SourceError
 from edgewright.formats.tflite.emitter import Emitter
@@ -28,6 +29,9 @@ def dequantize(e: Emitter, op: TfliteOperator) -> None:
     value = e.array(source)
     if value is not None:
         e.fold(target, value.astype(np.float32))
+    elif not e.tensor(source).scaled:
+        made = e.node("Cast", [e.last(source)], e.tensor(target).name, to=int(ir.DataType.FLOAT))
+        e.store(target, made, first=False)
     elif e.has_first(source):
         e.alias(target, e.first(source), first=True)
     else:

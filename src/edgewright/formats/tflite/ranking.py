@@ -33,13 +33,13 @@ def top_k(e: Emitter, op: TfliteOperator) -> None:
 
 
 def one_hot(e: Emitter, op: TfliteOperator) -> None:
-    """ONE_HOT: inputs are indices, depth, and the values for on and off."""
-    name = e.tensor(op.outputs[0]).name
-    on, off = (e.need_array(n).reshape(1) for n in op.inputs[2:4])
-    both = e.constant(np.concatenate([off, on]), f"{name}_values")
-    depth = ints(e, [scalar(e, op.inputs[1])], name)
-    made = e.node("OneHot", [wide_integers(e, op.inputs[0]), depth, both], name, axis=op.options["axis"])
-    e.store(op.outputs[0], made, first=False)
+    """ONE_HOT: inputs are indices, depth, and the values for on and off; OneHot of ONNX counts negative ones back."""
+    name, rank_ = e.tensor(op.outputs[0]).name, len(e.tensor(op.outputs[0]).shape)
+    axis = op.options["axis"] % rank_
+    places = np.arange(scalar(e, op.inputs[1]), dtype=np.int64).reshape((-1,) + (1,) * (rank_ - 1 - axis))
+    indices = e.node("Unsqueeze", [wide_integers(e, op.inputs[0]), ints(e, [axis], name)], f"{name}_indices")
+    hit = e.node("Equal", [indices, e.constant(places, f"{name}_places")], f"{name}_hit")
+    e.store(op.outputs[0], e.node("Where", [hit, e.last(op.inputs[2]), e.last(op.inputs[3])], name), first=False)
 
 
 def cumsum(e: Emitter, op: TfliteOperator) -> None:

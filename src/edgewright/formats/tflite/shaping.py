@@ -39,11 +39,8 @@ def fully_connected(e: Emitter, op: TfliteOperator) -> None:
 
 def _turned(e: Emitter, number: int) -> ir.Value:
     """Returns a tensor with its last two axes exchanged."""
-    rank, name = len(e.tensor(number).shape), e.tensor(number).name
-    order = (*range(rank - 2), rank - 1, rank - 2)
-    if e.array(number) is not None:
-        return e.weights(number, order)
-    return e.rounded(number, e.node("Transpose", [e.last(number)], f"{name}_turned", perm=order))
+    rank = len(e.tensor(number).shape)
+    return e.weights(number, (*range(rank - 2), rank - 1, rank - 2))
 
 
 def reshape(e: Emitter, op: TfliteOperator) -> None:
