@@ -10,12 +10,40 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, numbers
+from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.lowering.apply import Lowering, Rule
 
 _POOLING = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "ceil_mode")
 _KEEP_CHANNELS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", QUANTIZE, DEQUANTIZE}
 )
+
+
+def ceiled_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Rounds sizes down again where rounding up makes a window that begins behind the input.
+
+    PyTorch and ONNX Runtime leave that window out; ONNX's shape inference counts it before opset 22.
+    """
+    shape, kernel = lowering.shape(), node.attributes.get_ints("kernel_shape")
+    inferred = static_shape(node.outputs[0])
+    if not node.attributes.get_int("ceil_mode", 0) or not shape or not inferred or not kernel or len(node.outputs) > 1:
+        return None
+    rank = len(kernel)
+    strides, dilations = (node.attributes.get_ints(n) or [1] * rank for n in ("strides", "dilations"))
+    pads = list(node.attributes.get_ints("pads") or [0] * 2 * rank)
+    excess = [0] * rank
+    for axis, (size, k, s, d) in enumerate(zip(shape[2:], kernel, strides, dilations, strict=True)):
+        over = -(size + pads[axis] + pads[rank + axis] - (k - 1) * d - 1) % s
+        last = size + pads[axis] + pads[rank + axis] + over - (k - 1) * d - 1
+        excess[axis] = -1 if over and last >= size + pads[axis] else over
+    counted = bool(node.attributes.get_int("count_include_pad", 0)) and max(excess) > 0
+    if min(excess) >= 0 or counted:
+        return None
+    grown = [*pads[:rank], *(end + max(over, 0) for end, over in zip(pads[rank:], excess, strict=True))]
+    kept = {name: attribute.value for name, attribute in node.attributes.items()}
+    made = lowering.add(node.op_type, [node.inputs[0]], **{**kept, "pads": grown, "ceil_mode": 0})
+    made.shape = ir.Shape([*shape[:2], *(n - (over < 0) for n, over in zip(inferred[2:], excess, strict=True))])
+    return [made]
 
 
 def lp_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
@@ -106,4 +134,10 @@ def _reordered(lowering: Lowering, value: ir.Value, order: NDArray[np.intp]) -> 
     return lowering.add(DEQUANTIZE, moved, **attributes)
 
 
-RULES: Mapping[str, Rule] = {"LpPool": lp_pool, "GlobalLpPool": global_lp_pool, "DepthToSpace": depth_to_space}
+RULES: Mapping[str, Rule] = {
+    "MaxPool": ceiled_pool,
+    "AveragePool": ceiled_pool,
+    "LpPool": lp_pool,
+    "GlobalLpPool": global_lp_pool,
+    "DepthToSpace": depth_to_space,
+}
