@@ -81,6 +81,7 @@ def wrapped(e: Emission, node: ir.Node, index: int, sizes: Sequence[int]) -> int
     found = e.constant(node, index)
     if found is not None:
         kept = np.where(found < 0, found + np.asarray(sizes), found).astype(np.int32)
+        kept = kept.reshape(found.shape)
         return e.const(kept, f"{node.name}/indices")
     indices = e.input(node, index)
     kind = kind_for(e.tensor(indices).dtype, (INT, LONG), node)
