@@ -94,7 +94,7 @@ def told(found: PairedDifference | None) -> str:
 
 
 def parity(bench: Bench, model: Path, artifact: Path, samples: int) -> tuple[float, float]:
-    """Returns the share of samples with equal first outputs at their largest, and decibels, against the plan as written."""
+    """Returns the share of samples whose largest output is the same, and decibels, against the plan as written."""
     loaded = load(model)
     specs, outputs = tensor_specs(loaded)
     infer, name = open_infer(loaded, integers=False, threads=1), outputs[0].name

@@ -12,6 +12,7 @@ from edgewright.graph.shapes import bind_axes, infer_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
 from edgewright.targets._tflite.claims import ruled
 from edgewright.targets._tflite.constants import store_integers
+from edgewright.targets._tflite.dynamic import rewrite_dynamic
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.fusion import fused_activations
 from edgewright.targets._tflite.integer import integer_nodes, require_integers
@@ -71,6 +72,7 @@ def prepare(model: ir.Model, options: Options) -> ir.Model:
     from edgewright.targets._tflite.lowering.functions import expand_functions
 
     solved = fold(bind_axes(model, {}, default=options.batch))
+    rewrite_dynamic(solved.graph)
     store_integers(solved.graph)
     rewrite_quantised(solved.graph)
     while expand_functions(solved, ruled()):

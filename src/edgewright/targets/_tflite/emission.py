@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgewright.errors import StepFailed
 from edgewright.graph.quantisers import DEQUANTIZE, behind, numbers
 from edgewright.graph.shapes import static_shape
+from edgewright.targets._tflite.dynamic import DYNAMIC
 from edgewright.targets._tflite.file import Quantisation, Tensor, TfliteFile
 from edgewright.targets._tflite.fusion import NONE, Fused
 from edgewright.targets._tflite.integer import parameters
@@ -108,7 +109,8 @@ class Emission:
             node: Its reader.
             index: Of the input.
             perm: Axes of the input in the order of the tensor; empty for the same order.
-            hybrid: The operator takes int8 weights beside float activations, which it quantises as it runs.
+            hybrid: The operator takes int8 weights beside float activations, which it quantises as it runs; it does
+                so where the model says it.
             change: Then done to the array, of floats or of stored integers whose zero point is 0: new zeros and axes,
                 parts taken out. A quantised first axis stays the first, any other keeps its distance to the last.
 
@@ -337,18 +339,16 @@ class Emission:
         order = perm or tuple(range(len(shape_of(value))))
         found = behind(value)
         integers = None if found is None else numbers(found.node.inputs[0])
-        if (
-            found is not None
-            and integers is not None
-            and (self.is_integer(node) or (hybrid and self.options.hybrid and _symmetric(found.node)))
-        ):
+        if found is not None and integers is not None and (self.is_integer(node) or self._small(found.node)):
             was = parameters(found.node)
             axis = None if was.axis is None else order.index(was.axis % len(order))
             stored = _changed(integers.transpose(order), change)
             axis = axis + stored.ndim - len(order) if axis else axis
             copies = 1 if axis is None else stored.shape[axis] // len(was.scale)
             turned = Quantisation(was.scale * copies, was.zero_point * copies, axis)
-            return self.const(stored, value.name or "weights", turned)
+            made = self.const(stored, value.name or "weights", turned)
+            dynamic = hybrid and (found.node.name or "").endswith(DYNAMIC)
+            return made if self.is_integer(node) or dynamic else self._unpacked(made)
         array = real(value)
         if array is None and change is not None:
             raise StepFailed(
@@ -365,6 +365,17 @@ class Emission:
         if self.options.weights == "float16" and array.size > 1:
             return self._half(value, array, perm or (0,))
         return self.const(array, value.name or "weights")
+
+    def _small(self, node: ir.Node) -> bool:
+        """Says whether weights of a float operator are stored as the integers they come from."""
+        return self.options.hybrid and _symmetric(node)
+
+    def _unpacked(self, stored: int) -> int:
+        """Returns stored integers as floats, which the runtime computes once."""
+        tensor = self.file.tensors[stored]
+        made = self.file.tensor(f"{tensor.name}/real", "float32", tensor.shape)
+        self.op("DEQUANTIZE", [stored], [made], "DequantizeOptions")
+        return made
 
     def _turned(self, node: ir.Node, value: ir.Value, perm: tuple[int, ...]) -> int:
         data = self.read(value, integer=self.is_integer(node))

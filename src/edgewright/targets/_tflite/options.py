@@ -18,8 +18,8 @@ class Options:
         channels_last: The file takes images as [N, H, W, C], whatever the model takes; None decides by what saves a
             transposition.
         metadata: Entries of the file's metadata, by name.
-        hybrid: Keep int8 weights beside float activations, which the operator quantises as it runs; otherwise such
-            weights are stored as floats.
+        hybrid: Keep int8 weights beside float activations: an operator of a dynamically quantised model quantises these
+            as it runs, others compute in float on the weights unpacked. Otherwise such weights are stored as floats.
     """
 
     batch: int = 1
