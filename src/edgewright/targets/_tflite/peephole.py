@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgewright.targets._tflite.file import Tensor, TfliteFile
+from edgewright.targets._tflite.versions import version_of
 
 _REDUCTIONS = frozenset({"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"})
 _WINDOWS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -19,6 +20,7 @@ _ELEMENTWISE = frozenset({
 _PASSED = _ELEMENTWISE | {"PAD"}
 _SAME, _VALID = 0, 1
 _ROUNDS = 20
+_MOST_PARTS, _DELEGATED = 4, frozenset({"float32", "int8", "uint8"})
 
 
 @dataclass(slots=True, eq=False)
@@ -102,7 +104,14 @@ class _Listing:
         """Returns a RESHAPE; its target shape is a constant like those of the rules."""
         shape = list(self.tensor(made).shape)
         to = self.file.tensor("shape", "int32", [len(shape)], data=np.asarray(shape, np.int32))
-        return Operator("RESHAPE", [data, to], [made], "ReshapeOptions", 1, {"newShape": shape}, sources)
+        return self.made("RESHAPE", [data, to], [made], "ReshapeOptions", sources, newShape=shape)
+
+    def made(
+        self, op: str, inputs: list[int], outputs: list[int], options: str, sources: tuple[str, ...], **fields: Any
+    ) -> Operator:
+        """Returns an operator in the lowest version that knows its types."""
+        taken, given = ([self.tensor(n) for n in side] for side in (inputs, outputs))
+        return Operator(op, inputs, outputs, options, version_of(op, taken, given, fields), fields, sources)
 
 
 def _chains(found: _Listing) -> int:
@@ -203,7 +212,8 @@ def _sink(found: _Listing) -> int:
         made = operator.outputs[0]
         changed = [(i, n) for i, n in enumerate(operator.inputs) if n >= 0 and not found.tensor(n).constant]
         sources = [found.before(n, "RESHAPE") for _, n in changed]
-        if not sources or None in sources or not _meets_reshape(found, made):
+        fewer = len(sources) > 1 and all(found.sole(number) for _, number in changed)
+        if not sources or None in sources or not (fewer or _meets_reshape(found, made)):
             continue
         shapes = {found.tensor(source.inputs[0]).shape for source in sources if source is not None}
         outs = {found.tensor(n).shape for _, n in changed} | {found.tensor(made).shape}
@@ -272,4 +282,31 @@ def _joined(*operators: Operator) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for operator in operators for name in operator.sources))
 
 
-_RULES: Sequence[Callable[[_Listing], int]] = (_chains, _identities, _reductions, _sink, _unit_pads, _pads)
+def _splits(found: _Listing) -> int:
+    """SPLIT into unequal or many parts becomes SLICE: the XNNPACK delegate splits into two to four equal parts only."""
+    count = 0
+    for operator in found.each("SPLIT", "SPLIT_V"):
+        if operator.op == "SPLIT" and len(operator.outputs) <= _MOST_PARTS:
+            continue
+        data = operator.inputs[0 if operator.op == "SPLIT_V" else 1]
+        whole, begin = found.tensor(data).shape, [0] * len(found.tensor(data).shape)
+        if found.tensor(data).dtype not in _DELEGATED:
+            continue
+        place = found.operators.index(operator)
+        for number in operator.outputs:
+            part = found.tensor(number).shape
+            bounds = [
+                found.file.tensor("part", "int32", [len(part)], data=np.asarray(b, np.int32)) for b in (begin, part)
+            ]
+            place += 1
+            found.operators.insert(
+                place, found.made("SLICE", [data, *bounds], [number], "SliceOptions", operator.sources)
+            )
+            begin = [low + (n if n != size else 0) for low, n, size in zip(begin, part, whole, strict=True)]
+        operator.outputs = []
+        count += 1
+        found.refresh()
+    return count
+
+
+_RULES: Sequence[Callable[[_Listing], int]] = (_splits, _chains, _identities, _reductions, _sink, _unit_pads, _pads)
