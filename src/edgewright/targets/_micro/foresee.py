@@ -75,6 +75,7 @@ def as_int8(graph: TfliteGraph) -> TfliteGraph:
     """Returns the graph with float tensors as int8, weights with a scale per channel, biases as int32."""
     axes = {op.inputs[at]: _channels(op) for op in graph.operators if (at := _weights_at(op)) >= 0}
     biases = {n for op in graph.operators if (at := _weights_at(op)) >= 0 for n in op.inputs[at + 1 : at + 2]}
+    axes |= dict.fromkeys(biases, 0)
     tensors = tuple(_integer(t, axes.get(n), n in biases) for n, t in enumerate(graph.tensors))
     return replace(graph, tensors=tensors)
 
