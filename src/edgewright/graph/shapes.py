@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from edgewright.errors import SourceError
-from edgewright.graph.load import EMBED_BYTES, MODEL_FILE, load, save, weight_bytes
 
+_READ_BYTES = 1 << 12
+"""Constants up to this size may decide shapes."""
 _HINT = "the graph contradicts itself; export it again, or `edgewright inspect` an earlier version of it"
 
 
@@ -93,22 +92,37 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 
 
 def _inferred(model: ir.Model, *, strict: bool) -> ir.Model:
+    light = _without_weights(model)
     try:
-        if weight_bytes(model) <= EMBED_BYTES:
-            proto = ir.to_proto(ir.external_data.load_to_model(model))
-            return ir.from_proto(
-                onnx.shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
-            )
-        return _inferred_on_disk(model, strict=strict)
+        proto = onnx.shape_inference.infer_shapes(
+            ir.to_proto(light), check_type=strict, strict_mode=strict, data_prop=True
+        )
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise SourceError(f"shape inference failed: {_first_lines(error)}", hint=_HINT) from error
+    made = ir.external_data.load_to_model(model.clone())
+    _copy_shapes(ir.from_proto(proto), made)
+    return made
 
 
-def _inferred_on_disk(model: ir.Model, *, strict: bool) -> ir.Model:
-    with tempfile.TemporaryDirectory(prefix="edgewright-shapes-") as name:
-        path = save(model, Path(name))
-        onnx.shape_inference.infer_shapes_path(str(path), check_type=strict, strict_mode=strict, data_prop=True)
-        return ir.external_data.load_to_model(load(Path(name) / MODEL_FILE))
+def _without_weights(model: ir.Model) -> ir.Model:
+    """Returns a copy whose weights are inputs: inference reads small constants only, and copies what it is given."""
+    light = model.clone()
+    given = {id(value) for value in light.graph.inputs}
+    for name, value in list(light.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > _READ_BYTES:
+            del light.graph.initializers[name]
+            value.const_value = None
+            if id(value) not in given:
+                light.graph.inputs.append(value)
+    return light
+
+
+def _copy_shapes(source: ir.Model, target: ir.Model) -> None:
+    for found, graph in zip(source.graphs(), target.graphs(), strict=True):
+        for node, same in zip(found, graph, strict=True):
+            for value, own in zip(node.outputs, same.outputs, strict=True):
+                own.type, own.shape = value.type, value.shape
 
 
 def _first_lines(error: Exception) -> str:
