@@ -13,6 +13,7 @@ from edgewright.targets._tflite.integer import parameters
 from edgewright.targets._tflite.options import Border, Options
 
 _TO_LAST = (0, 2, 3, 1)
+_SPATIAL = frozenset({"Conv", "MaxPool", "AveragePool", "Resize", "SpaceToDepth", "ConvTranspose"})
 
 
 def moved_borders(graph: ir.Graph, options: Options) -> tuple[frozenset[str], frozenset[str]]:
@@ -62,7 +63,7 @@ def _reaches_spatial(node: ir.Node) -> bool:
     """Looks through the quantisers that stand before an image's first operator."""
     if node.op_type in (QUANTIZE, DEQUANTIZE, "Pad", "Sub", "Mul", "Div", "Add", "Slice", "Concat"):
         return any(_reaches_spatial(use.node) for output in node.outputs for use in output.uses())
-    return node.op_type in ("Conv", "MaxPool", "AveragePool", "Resize") or node.domain == DOMAIN
+    return node.op_type in _SPATIAL or node.domain == DOMAIN
 
 
 def _feature_map(value: ir.Value) -> bool:

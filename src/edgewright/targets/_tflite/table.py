@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgewright.targets._tflite.lowering import arithmetic as plain_arithmetic
+from edgewright.targets._tflite.lowering import expanding, focus, normalising, recurrent
 from edgewright.targets._tflite.lowering import gathering as plain_gathering
 from edgewright.targets._tflite.lowering import matrix as plain_matrix
-from edgewright.targets._tflite.lowering import normalising, recurrent
 from edgewright.targets._tflite.lowering import reduce as plain_reduce
 from edgewright.targets._tflite.lowering import spatial as plain_spatial
 from edgewright.targets._tflite.lowering.apply import Rule as LoweringRule
@@ -51,4 +51,6 @@ LOWERINGS: Mapping[str, LoweringRule] = {
     **recurrent.RULES,
     **normalising.RULES,
     **plain_spatial.RULES,
+    **focus.RULES,
+    **expanding.RULES,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -88,14 +87,16 @@ def depth_to_space(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | No
     shape = lowering.shape()
     if node.attributes.get_string("mode", "DCR") != "CRD" or convolution is None or not shape:
         return None
-    if (convolution.attributes.get_int("group", 1) or 1) > 1 or not _stored(convolution):
+    if (convolution.attributes.get_int("group", 1) or 1) > 1 or not all(
+        value is None or stored(value) for value in convolution.inputs[1:]
+    ):
         return None
     order = np.arange(shape[1]).reshape(-1, size * size).T.reshape(-1)
     lowering.at(convolution)
     for index in range(1, len(convolution.inputs)):
         value = convolution.inputs[index]
         if value is not None:
-            convolution.replace_input_with(index, _reordered(lowering, value, order))
+            convolution.replace_input_with(index, reordered(lowering, value, order))
     return [lowering.at(node).add("DepthToSpace", [node.inputs[0]], blocksize=size, mode="DCR")]
 
 
@@ -112,26 +113,31 @@ def _source(value: ir.Value | None) -> ir.Node | None:
     return None
 
 
-def _stored(node: ir.Node) -> bool:
-    return all(value is None or _content(value) is not None for value in node.inputs[1:])
-
-
-def _content(value: ir.Value) -> NDArray[Any] | None:
+def stored(value: ir.Value) -> bool:
+    """Says whether a value is constant, as floats or as integers behind a DequantizeLinear."""
     node = value.producer()
-    return numbers(node.inputs[0]) if node is not None and node.op_type == DEQUANTIZE else numbers(value)
+    return numbers(node.inputs[0] if node is not None and node.op_type == DEQUANTIZE else value) is not None
 
 
-def _reordered(lowering: Lowering, value: ir.Value, order: NDArray[np.intp]) -> ir.Value:
-    """Returns constant weights or a bias with their outputs in another order, quantised as they were."""
+def reordered(lowering: Lowering, value: ir.Value, order: NDArray[np.intp], *, axis: int = 0) -> ir.Value:
+    """Returns constant weights or a bias with one axis in another order, quantised as they were.
+
+    Args:
+        lowering: Adds them.
+        value: Constant, as floats or as integers behind a DequantizeLinear.
+        order: New place -> old place.
+        axis: The axis; of several scales only axis 0 has one each.
+    """
     array = numbers(value)
     if array is not None:
-        return lowering.constant(array[order], "reordered")
+        return lowering.constant(array.take(order, axis), "reordered")
     node = value.producer()
     assert node is not None
-    inputs = [None if given is None else numbers(given) for given in node.inputs]
-    moved = [a if a is None or a.size == 1 else a[order] for a in inputs]
+    content, *parameters = [None if given is None else numbers(given) for given in node.inputs]
+    assert content is not None
+    moved = [a if a is None or a.size == 1 or axis else a[order] for a in parameters]
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    return lowering.add(DEQUANTIZE, moved, **attributes)
+    return lowering.add(DEQUANTIZE, [content.take(order, axis), *moved], **attributes)
 
 
 RULES: Mapping[str, Rule] = {
