@@ -138,7 +138,7 @@ class Emission:
 
     def const(self, array: NDArray[Any], name: str, quantisation: Quantisation | None = None) -> int:
         """Adds a constant and returns its tensor; one of equal name, type and content is used again."""
-        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
+        digest = hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()
         key = (name, str(array.dtype), array.shape, digest, quantisation)
         if key not in self._constants:
             self._constants[key] = self.file.tensor(

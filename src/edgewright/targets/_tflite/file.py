@@ -186,9 +186,10 @@ class TfliteFile:
         model.metadata = [self._metadata(name, content) for name, content in entries.items()]
         model.buffers = [_AlignedBuffer(self.schema, content) for content in self._buffers]
         size = sum(0 if content is None else content.size + 64 for content in self._buffers)
+        self._buffers = []
         builder = flatbuffers.Builder(size + 512 * (len(self._stored) + len(self.operators)) + 4096)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return bytes(memoryview(builder.Bytes)[builder.head :])
 
     def _drop_unused(
         self, inputs: Mapping[str, int], outputs: Mapping[str, int]
@@ -218,8 +219,8 @@ class TfliteFile:
         return unique
 
     def _buffer(self, data: NDArray[Any]) -> int:
-        content = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-        key = hashlib.sha256(content.tobytes() + b"%d" % content.size).digest()
+        content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        key = hashlib.sha256(content.data).digest()
         if key not in self._digests:
             self._buffers.append(content)
             self._digests[key] = len(self._buffers) - 1
@@ -287,7 +288,7 @@ class TfliteFile:
         return made
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _AlignedBuffer:
     """A Buffer table whose bytes begin at a multiple of 16, as the schema asks; the Python classes align to 4 only."""
 
@@ -300,7 +301,8 @@ class _AlignedBuffer:
             size = self.content.size
             builder.StartVector(1, size, _ALIGNMENT)
             builder.head = builder.head - size
-            builder.Bytes[builder.head : builder.head + size] = self.content.tobytes()
+            builder.Bytes[builder.head : builder.head + size] = self.content.data
+            self.content = None  # weights leave memory as they are written
             vector = builder.EndVector()
         self.schema.BufferStart(builder)
         if vector is not None:
