@@ -17,6 +17,7 @@ from edgewright.report import operators
 from edgewright.report.evidence import Evidence
 from edgewright.report.gallery import Gallery, gallery
 from edgewright.report.layer_pictures import Pictures, pictures
+from edgewright.report.memory import MemoryView, memory
 from edgewright.report.operators import Comparison, PlacementGroup
 from edgewright.report.plots import pareto_plots
 from edgewright.report.rows import Row, row, rows
@@ -51,6 +52,7 @@ class TargetPage:
     details: tuple[Detail, ...]
     gallery: Gallery | None
     pictures: Pictures | None = None
+    memory: MemoryView | None = None
 
 
 def report_html(study: Study, evidence: Evidence) -> str:
@@ -101,6 +103,7 @@ def _target_page(study: Study, target: str, evidence: Evidence, index: int) -> T
         details=details,
         gallery=None if winner is None else gallery(study, winner, evidence),
         pictures=None if winner is None else pictures(study, winner, evidence),
+        memory=None if winner is None else memory(winner, evidence),
     )
 
 

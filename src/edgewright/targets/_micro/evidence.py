@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgewright.core.codec import encode_json
+from edgewright.core.memory import MEMORY_FILE, PICTURE_FILE, Memory
 from edgewright.runtimes.tflm import Arena
 from edgewright.targets._micro import picture, program
 from edgewright.targets._micro.arena import Prediction
@@ -17,36 +17,7 @@ from edgewright.targets._micro.fit import Fit
 from edgewright.targets._micro.planner import Buffer, peak
 from edgewright.targets._micro.vela import FOLDER, accelerate
 
-MEMORY_FILE = "memory.json"
-PICTURE_FILE = "arena.svg"
 MODEL_FILE = "model.tflite"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """`memory.json`: every figure says whether it was measured, predicted or estimated.
-
-    Attributes:
-        measured: The interpreter's own account, on this machine.
-        predicted: The same worked out without running it, and for a 32-bit board.
-        error: Predicted over measured, minus one.
-        flash: Estimated, in bytes.
-        board: What a board has and what the model needs of it; empty without a board.
-        peak: What lies in the arena at the operator that needs most, the largest first.
-        operators: Operators used.
-        accelerator: Vela's predictions; empty without an accelerator.
-        schema: Of this layout.
-    """
-
-    measured: Mapping[str, int]
-    predicted: Mapping[str, Mapping[str, int]]
-    error: float
-    flash: Mapping[str, Any]
-    board: Mapping[str, Any]
-    peak: tuple[Mapping[str, Any], ...]
-    operators: tuple[str, ...]
-    accelerator: Mapping[str, Any] = field(default_factory=dict)
-    schema: int = 1
 
 
 def write(
