@@ -135,7 +135,19 @@ def case(
     op: str, given: Sequence[Any], outs: Any, made: Any, dtypes: Sequence[str], most: int = 1, name: str = ""
 ) -> Any:
     outs = outs if isinstance(outs, list) else [outs]
-    return [pytest.param(op, given, outs, made, t, most, id=f"{op}{name and '-' + name}-{t}") for t in dtypes]
+    return [
+        pytest.param(
+            op,
+            given,
+            outs,
+            made,
+            dtype,
+            most,
+            id=f"{op}{name and '-' + name}-{dtype}",
+            marks=() if dtype == "int8" else pytest.mark.slow,  # the whole takes a while
+        )
+        for dtype in dtypes
+    ]
 
 
 def grid(shape: tuple[int, ...], grids: Any) -> Any:

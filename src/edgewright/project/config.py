@@ -38,6 +38,9 @@ class ModelConfig:
         checkpoint: PyTorch weights: safetensors or a state dict.
         inputs: PyTorch only: name, dtype and shape of every input; a string names a dynamic axis.
         signature: SavedModel only: which one; `serving_default`, or the only one, when absent.
+        outputs: TFLite only: tensors to end at instead of the file's outputs, to leave a decoder behind them out.
+        integer_io: TFLite only: inputs and outputs that the file holds as scaled integers stay integers; otherwise
+            they are floats, rounded inside the model.
     """
 
     source: str
@@ -45,6 +48,8 @@ class ModelConfig:
     checkpoint: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
     signature: str = ""
+    outputs: tuple[str, ...] = ()
+    integer_io: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ def _source(project: Project) -> tuple[StepSpec, dict[str, Input]]:
         inputs["model"] = _folder_input(project.root / model.source, "[model] source")
         return StepSpec(kind, {"signature": model.signature}), inputs
     inputs["model"] = _file_input(project.root / model.source, "[model] source")
-    return StepSpec(kind), inputs
+    fields = {"outputs": list(model.outputs), "integer_io": model.integer_io} if kind == "tflite" else {}
+    return StepSpec(kind, {name: value for name, value in fields.items() if value}), inputs
 
 
 def _file_input(path: Path, where: str) -> Input:

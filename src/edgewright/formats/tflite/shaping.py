@@ -116,7 +116,7 @@ def softmax(kind: str) -> Rule:
         first = e.has_first(op.inputs[0])
         name, value = name_of(e, op, first=first), value_of(e, op.inputs[0], first=first)
         beta = op.options.get("beta", 1.0)
-        if beta not in (0.0, 1.0):
+        if beta != 1.0:
             value = e.node("Mul", [value, e.constant(np.asarray(beta, np.float32), f"{name}_beta")], f"{name}_scaled")
         e.store(op.outputs[0], e.node(kind, [value], name, axis=1 if first else -1), first=first)
 
