@@ -54,6 +54,7 @@ class Scheme:
         interpolates: A Resize in mode linear passes integers as well: the runtime interpolates between them.
         whole: Every operator that takes integers is quantised, from the model's inputs to its outputs, and not only
             what operators with weights need.
+        biases: An Add of a constant vector is the bias of the MatMul before it: nothing between them is quantised.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Scheme:
     activates: tuple[str, ...] = ()
     interpolates: bool = False
     whole: bool = False
+    biases: bool = False
 
 
 def exactly(name: str) -> str:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from edgewright.core.target import Scheme
-from edgewright.graph.quantisers import behind, is_constant
+from edgewright.graph.quantisers import behind, is_constant, numbers
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _JOINS = ("Concat", "Split")
@@ -97,7 +97,7 @@ def decide(
     for node in anchors:
         _want_inputs(search, node)
         if node.op_type in scheme.outputs:
-            search.want(after_fused(node.outputs[0], scheme.fused))
+            search.want(result(node, scheme))
     if scheme.skip_adds:
         chosen = {id(node) for node in anchors}
         for node in graph:
@@ -214,9 +214,7 @@ def _want_inputs(search: _Search, node: ir.Node) -> None:
 def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
     """Wants the inputs of the operator that makes `value`, where that operator then computes in integers."""
     node = value.producer()
-    if node is None or node.name in search.kept or node.op_type in WEIGHTED:
-        return
-    if node.op_type in search.scheme.fused and _behind_weights(node):
+    if node is None or node.name in search.kept or node.op_type in WEIGHTED or _taken_in(node, search.scheme):
         return
     before = _activated(node, search.scheme)
     if before is not None and before.op_type in allowed and before.name not in search.kept:
@@ -229,14 +227,49 @@ def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
 def _want_everything(search: _Search, graph: ir.Graph, allowed: set[str]) -> None:
     """Wants what every operator reads and gives that computes in integers."""
     for node in graph:
-        taken_in = node.op_type in search.scheme.fused and (_behind_weights(node) or _activated(node, search.scheme))
-        if taken_in or node.op_type in WEIGHTED or not _reads_integers(search, node, allowed):
+        if node.op_type in WEIGHTED or _taken_in(node, search.scheme) or _activated(node, search.scheme) is not None:
+            continue
+        if not _reads_integers(search, node, allowed):
             continue
         for value in data_inputs(node):
             search.want(value)
         for value in node.outputs:
             activates = node.op_type in search.scheme.activates
             search.want(after_fused(value, search.scheme.fused) if activates else value)
+
+
+def result(node: ir.Node, scheme: Scheme) -> ir.Value:
+    """Returns what an operator with weights gives: behind its bias and the activation that are computed along."""
+    value = node.outputs[0]
+    users = [use.node for use in value.uses()]
+    if scheme.biases and len(users) == 1 and not value.is_graph_output() and _bias_of(users[0]) is node:
+        value = users[0].outputs[0]
+    return after_fused(value, scheme.fused)
+
+
+def _bias_of(node: ir.Node) -> ir.Node | None:
+    """Returns the MatMul that `node` adds a constant vector to."""
+    if node.op_type != "Add" or len(node.inputs) != 2:
+        return None
+    for one, other in (tuple(node.inputs), tuple(reversed(node.inputs))):
+        made = one.producer() if one is not None else None
+        array = numbers(other)
+        if made is None or made.op_type != "MatMul" or array is None or not _holds_weights(made):
+            continue
+        shape = made.inputs[1].shape if made.inputs[1] is not None else None
+        if shape is not None and len(shape) == 2 and array.size == shape[1] and array.shape[-1:] == (shape[1],):
+            return made
+    return None
+
+
+def _taken_in(node: ir.Node, scheme: Scheme) -> bool:
+    """Says whether an operator with weights computes `node` along: its bias, or its activation."""
+    if scheme.biases and (before := _bias_of(node)) is not None:
+        return len(before.outputs[0].uses()) == 1
+    source = node.inputs[0].producer() if node.op_type in scheme.fused and node.inputs[0] is not None else None
+    if source is None:
+        return False
+    return source.op_type in WEIGHTED or (_taken_in(source, scheme) and source.op_type == "Add")
 
 
 def _activated(node: ir.Node, scheme: Scheme) -> ir.Node | None:
@@ -310,11 +343,6 @@ def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
     """Returns the inputs that carry data, not shapes, indices or limits."""
     many = node.op_type in ("Concat", "Add", "Mul", "Sub", "Div", "Sum", "Max", "Min", "Where", "MatMul", "PRelu")
     return tuple(v for v in (node.inputs if many else node.inputs[:1]) if v is not None)
-
-
-def _behind_weights(node: ir.Node) -> bool:
-    source = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
-    return source is not None and source.op_type in WEIGHTED
 
 
 def _weights_follow(node: ir.Node) -> bool:

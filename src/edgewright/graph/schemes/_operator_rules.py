@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgewright.graph.placement import WEIGHTED, moves_integers, scales_apart, skip_branch
+from edgewright.graph.placement import WEIGHTED, moves_integers, result, scales_apart, skip_branch
 from edgewright.graph.quantisers import Quantiser, behind, is_constant
 from edgewright.graph.schemes._scene import Scene, after, operands
 from edgewright.graph.schemes._tensor_rules import Broken
@@ -92,10 +92,8 @@ def outputs(scene: Scene) -> Iterator[Broken]:
 
 
 def _ends(scene: Scene, node: ir.Node) -> bool:
-    value = node.outputs[0]
+    value = result(node, scene.scheme)
     users = [use.node for use in value.uses()]
-    if len(users) == 1 and users[0].op_type in scene.scheme.fused and not value.is_graph_output():
-        value, users = users[0].outputs[0], [use.node for use in users[0].outputs[0].uses()]
     return bool(users) and all(user.op_type == "QuantizeLinear" for user in users)
 
 

@@ -79,6 +79,7 @@ S8S8 = Scheme(
     },
     activates=("Add", "Sub", "Mul"),
     interpolates=True,
+    biases=True,
 )
 S8S8_FULL = dataclasses.replace(S8S8, name="litert-s8s8-full", whole=True, per_tensor_ops=("Gemm", "MatMul"))
 """For `integer_only`, microcontrollers and NPUs: no operator in float, one scale for the weights of a product."""

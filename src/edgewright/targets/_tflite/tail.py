@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from edgewright.graph.quantisers import is_constant, numbers
+from edgewright.graph.quantisers import numbers
 from edgewright.graph.shapes import static_shape
+from edgewright.targets._tflite.kernels import constant_data
 
 DOMAIN = "edgewright.tflite"
 
@@ -43,7 +44,7 @@ def _bias(node: ir.Node) -> None:
     """MatMul with a constant matrix, then Add of a vector."""
     for one, other in ((0, 1), (1, 0)):
         product, bias = _made_by(node.inputs[one], "MatMul"), numbers(node.inputs[other])
-        if product is None or bias is None or not is_constant(product.inputs[1]):
+        if product is None or bias is None or not constant_data(product.inputs[1]):
             continue
         shape = static_shape(product.inputs[1])
         if shape is None or len(shape) != 2 or bias.size != shape[1] or bias.shape[-1:] != (shape[1],):
