@@ -93,7 +93,7 @@ class Problem:
                 continue
             held = held or self.sort(wire, have)
             wished = self.sort(wire, want)
-            price = _RENAMING if wished == held else self.price(wire, node)
+            price = _RENAMING if wished == held else self.price(wire, node) * (2 if _torn(have, want) else 1)
             paid[wished] = max(price, paid.get(wished, 0))
         return sum(paid.values())
 
@@ -159,6 +159,12 @@ def border(value: ir.Value, moved: frozenset[str]) -> Layout:
     """Returns the layout of an input or output of the graph: ONNX order, channels-last where `moved` names it."""
     rank = len(static_shape(value) or ())
     return channels_last(rank) if value.name in moved and rank > 2 else identity(rank)
+
+
+def _torn(have: Layout, want: Layout) -> bool:
+    """Says whether two layouts part one axis in different ways, so that a move goes by way of ONNX order."""
+    sizes = {part.axis: part.sizes for part in have.inner}
+    return any(sizes.get(part.axis, part.sizes) != part.sizes for part in want.inner)
 
 
 def _first(site: Site, rule: Rule | None) -> State:

@@ -10,6 +10,7 @@ Rother, Roth and Blake (2010) call fusion moves.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 
@@ -19,21 +20,38 @@ from edgewright.graph.channels_last.problem import Problem, Wire
 from edgewright.graph.channels_last.sites import State
 
 _ROUNDS = 6
+_NEAR = 40
+"""Nodes of a proposal that is tried although its parts were tried before."""
 Proposal = dict[int, State]
 
 
 def solve(problem: Problem) -> None:
     """Chooses the states, in place."""
     for _ in range(_ROUNDS):
-        seen: set[tuple[int, State]] = set()
-        changed = False
-        for node, state in _seeds(problem):
-            if (node, state) not in seen and state != problem.states[node]:
-                proposal = _spread(problem, node, state)
-                seen.update(proposal.items())
-                changed |= _fuse(problem, proposal)
-        if not changed:
+        if not _round(problem) and not _patient_round(problem):
             return
+
+
+def _round(problem: Problem) -> bool:
+    """Tries every proposal once, taking a state that was part of one for the same proposal again."""
+    seen: set[tuple[int, State]] = set()
+    changed = False
+    for node, state in _seeds(problem):
+        if (node, state) not in seen and state != problem.states[node]:
+            proposal = _spread(problem, node, state)
+            seen.update(proposal.items())
+            changed |= _fuse(problem, proposal)
+    return changed
+
+
+def _patient_round(problem: Problem) -> bool:
+    """Tries every small proposal of every seed: matrix products answer differently to different neighbours."""
+    changed = False
+    for node, state in dict.fromkeys(_seeds(problem)):
+        if state != problem.states[node]:
+            proposal = _spread(problem, node, state, _NEAR)
+            changed |= len(proposal) <= _NEAR and _fuse(problem, proposal)
+    return changed
 
 
 def _seeds(problem: Problem) -> Iterator[tuple[int, State]]:
@@ -65,17 +83,17 @@ def _followers(problem: Problem, wire: Wire, layout: Layout) -> Iterator[tuple[i
                 yield node, state
 
 
-def _spread(problem: Problem, node: int, state: State) -> Proposal:
+def _spread(problem: Problem, node: int, state: State, limit: int = sys.maxsize) -> Proposal:
+    """Follows a state to all neighbours that have to change for it; who stays as it is asks nothing of others."""
     proposal = {node: state}
     queue = deque([node])
-    while queue:
+    while queue and len(proposal) <= limit:
         at = queue.popleft()
         for wire, layout in _ports(problem, at, proposal[at]):
             for follower, following in _followers(problem, problem.wires[wire], layout):
-                if follower not in proposal:
+                if follower not in proposal and following != problem.states[follower]:
                     proposal[follower] = following
-                    if following != problem.states[follower]:
-                        queue.append(follower)  # what stays as it is asks nothing of its neighbours
+                    queue.append(follower)
     return proposal
 
 
@@ -88,14 +106,12 @@ def _ports(problem: Problem, node: int, state: State) -> Iterator[tuple[int, Lay
 
 def _fuse(problem: Problem, proposal: Proposal) -> bool:
     """Lets every node choose between its present and its proposed state; says whether that lowered the cost."""
-    region = [node for node, state in proposal.items() if state != problem.states[node]]
-    if not region:
-        return False
+    region = list(proposal)
     touched = problem.touched(region)
     before = _total(problem, touched, region, {})
-    options = [{node: proposal[node] for node in region}]
+    options = [proposal]
     if len(region) > 1:
-        options.append(_Cut(problem, options[0]).joining(touched))
+        options.append(_Cut(problem, proposal).joining(touched))
     best = min(options, key=lambda chosen: _total(problem, touched, region, chosen))
     if _total(problem, touched, region, best) >= before:
         return False
