@@ -140,7 +140,7 @@ def test_examples_are_strictly_valid(folder: Path, monkeypatch: pytest.MonkeyPat
     text = (folder / "edgewright.toml").read_text()
     (tmp_path / "edgewright.toml").write_text(re.sub(r'labels = "(.*)"', 'labels = ["one"]', text))
     project = load_project(tmp_path)
-    assert [target.name for target in project.targets] == ["onnxruntime", "openvino"]
+    assert [target.name for target in project.targets] == ["onnxruntime", "openvino", "litert"]
     assert project.file.budget.quality_drop == 0.01
     assert all(registry.make("targets", StepSpec(t.name, t.config)) for t in project.targets)
     assert operations(PREPROCESSING, project.file.preprocess, "preprocess")

@@ -15,4 +15,4 @@ def test_conformance(check: targets.Check, tmp_path: Path) -> None:
 
 
 def test_the_built_in_targets_are_found() -> None:
-    assert {"null", "onnxruntime", "openvino"} <= set(targets.discovered())
+    assert {"litert", "null", "onnxruntime", "openvino"} <= set(targets.discovered())
