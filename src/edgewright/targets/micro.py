@@ -64,9 +64,9 @@ class MicroTarget:
         return tuple(refusals(graph, self.batch, self._board(), self.reserve_kb))
 
     def schemes(self, device: Device) -> tuple[Scheme, ...]:
-        from edgewright.graph.schemes.litert import S8S8
+        from edgewright.graph.schemes.litert import S8S8_FULL
 
-        return (S8S8,)
+        return (S8S8_FULL,)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
         return {"float32": ""}
