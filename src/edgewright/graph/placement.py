@@ -214,9 +214,9 @@ def _want_inputs(search: _Search, node: ir.Node) -> None:
 def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
     """Wants the inputs of the operator that makes `value`, where that operator then computes in integers."""
     node = value.producer()
-    if node is None or node.name in search.kept or node.op_type in WEIGHTED or _taken_in(node, search.scheme):
+    if node is None or node.name in search.kept or node.op_type in WEIGHTED or taken_in(node, search.scheme):
         return
-    before = _activated(node, search.scheme)
+    before = activated(node, search.scheme)
     if before is not None and before.op_type in allowed and before.name not in search.kept:
         node = before
     if _moves(search, node) or node.op_type in allowed:
@@ -227,7 +227,7 @@ def _spread(search: _Search, value: ir.Value, allowed: set[str]) -> None:
 def _want_everything(search: _Search, graph: ir.Graph, allowed: set[str]) -> None:
     """Wants what every operator reads and gives that computes in integers."""
     for node in graph:
-        if node.op_type in WEIGHTED or _taken_in(node, search.scheme) or _activated(node, search.scheme) is not None:
+        if node.op_type in WEIGHTED or taken_in(node, search.scheme) or activated(node, search.scheme) is not None:
             continue
         if not _reads_integers(search, node, allowed):
             continue
@@ -262,17 +262,17 @@ def _bias_of(node: ir.Node) -> ir.Node | None:
     return None
 
 
-def _taken_in(node: ir.Node, scheme: Scheme) -> bool:
+def taken_in(node: ir.Node, scheme: Scheme) -> bool:
     """Says whether an operator with weights computes `node` along: its bias, or its activation."""
     if scheme.biases and (before := _bias_of(node)) is not None:
         return len(before.outputs[0].uses()) == 1
     source = node.inputs[0].producer() if node.op_type in scheme.fused and node.inputs[0] is not None else None
     if source is None:
         return False
-    return source.op_type in WEIGHTED or (_taken_in(source, scheme) and source.op_type == "Add")
+    return source.op_type in WEIGHTED or (taken_in(source, scheme) and source.op_type == "Add")
 
 
-def _activated(node: ir.Node, scheme: Scheme) -> ir.Node | None:
+def activated(node: ir.Node, scheme: Scheme) -> ir.Node | None:
     """Returns the operator without weights that computes the activation `node` along."""
     source = node.inputs[0].producer() if node.op_type in scheme.fused and node.inputs[0] is not None else None
     if source is None or source.op_type not in scheme.activates:

@@ -13,10 +13,11 @@ from edgewright.errors import ConfigError
 from edgewright.graph.placement import WEIGHTED
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.schemes._flow import CONVERSION, FLOAT, FOLDED, FUSED, INTEGER
+from edgewright.graph.schemes._litert_fusion import LitertFusion
 from edgewright.graph.schemes._ort_fusion import OrtFusion
 from edgewright.graph.schemes._ov_fusion import OvFusion
 
-PREDICTED = ("onnxruntime", "openvino")
+PREDICTED = ("onnxruntime", "openvino", "litert")
 DISABLED = "edgewright.disabled_optimizers"
 COMPLETES = "WeightBiasQuantization"
 LAYOUT = ("Reorder", "Transpose")
@@ -67,6 +68,8 @@ def predict(graph: ir.Graph, scheme: Scheme, machine: str = "") -> Mapping[str, 
         return OrtFusion(graph, completes, x86=(machine or platform.machine()) in ("x86_64", "AMD64")).kinds
     if runtime == "openvino":
         return OvFusion(graph).kinds
+    if runtime == "litert":
+        return LitertFusion(graph, scheme).kinds
     raise ConfigError(f"what {runtime} fuses is not known", hint=f"runtimes with rules: {', '.join(PREDICTED)}")
 
 
