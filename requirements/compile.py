@@ -1,4 +1,4 @@
-"""Resolves `lock.txt` and `dev.txt` again: exact versions with the hash of every file, no index named.
+"""Resolves `lock.txt`, `dev.txt` and the toolchains again: exact versions with the hash of every file, no index named.
 
 Always asks PyPI itself: a mirror may lack files of other platforms, and their hashes.
 """
@@ -22,6 +22,7 @@ OPTIONS = (
     "--no-emit-options",
     "--quiet",
 )
+_STAND_IN = ("--unsafe-package=tensorflow", "--no-allow-unsafe")
 FORBIDDEN = ("torch==", "nvidia-", "triton==", "http://", "https://", "file:")
 
 
@@ -37,11 +38,25 @@ def compile_one(out: str, *arguments: str) -> None:
         raise SystemExit(f"requirements/{out} must not hold {bad}")
 
 
+def compile_toolchain(name: str) -> None:
+    """Resolves one toolchain; the facts above its pins stay."""
+    target = ROOT / "src" / "edgewright" / "toolchains" / f"{name}.txt"
+    facts = [line for line in target.read_text().splitlines() if line.startswith("# ")]
+    # tf-keras asks for the full tensorflow beside tensorflow-cpu: installing takes no dependency into account
+    compile_one("toolchain.tmp", "--no-annotate", *_STAND_IN, f"requirements/toolchains/{name}.in")
+    made = ROOT / "requirements" / "toolchain.tmp"
+    pins = [line for line in made.read_text().splitlines() if not line.startswith("#")]
+    target.write_text("\n".join([*facts, *pins]) + "\n")
+    made.unlink()
+
+
 def main() -> None:
-    """Compiles what the product needs, then the tools beside it."""
+    """Compiles what the product needs, the tools beside it, then the toolchains."""
     extras = [f"--extra={name}" for name in EXTRAS]
     compile_one("lock.txt", *extras, "pyproject.toml", "requirements/runtime.in")
     compile_one("dev.txt", "requirements/dev.in")
+    for source in sorted((ROOT / "requirements" / "toolchains").glob("*.in")):
+        compile_toolchain(source.stem)
 
 
 if __name__ == "__main__":

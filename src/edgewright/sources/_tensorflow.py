@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgewright.core.step import Context
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import SourceError, StepFailed, ToolchainMissing
+from edgewright.errors import ConfigError, SourceError, StepFailed, ToolchainMissing
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TOOLCHAIN = "tensorflow"
 REQUIRES = ("tensorflow-cpu", "keras", "tf-keras", "tf2onnx", "onnx", "onnx-ir", "onnxruntime", "numpy")
+_OPSETS = range(13, 19)
 _SEVERAL = 3
 """Batch size of every second comparison where the batch axis is dynamic: 1 alone would hide axes mixed up."""
 _NUMBERS = {"float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "int64", "uint32", "bool"}
@@ -82,12 +83,15 @@ def write_import(function: Function, wish: Wish, out: Path, context: Context) ->
     """Converts `function`, compares the result with it on random inputs, writes `model.onnx` and `import.json`.
 
     Raises:
+        ConfigError: An opset that tf2onnx does not write.
         SourceError: A type that ONNX Runtime cannot be fed with, or an operator that tf2onnx does not know.
         StepFailed: tf2onnx failed, or the import computes something else.
     """
     from edgewright.graph import check, load, opset, tidy
     from edgewright.sources import _verify
 
+    if wish.opset not in _OPSETS:
+        raise ConfigError(f"opset {wish.opset}: tf2onnx writes 13 to 18", hint="leave opset out, or set it to 18")
     _check_types(function)
     function = replace(function, outputs=_apart(function))
     model, notes = tidy.tidy(_converted(function, wish.opset))
