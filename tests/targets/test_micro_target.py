@@ -187,3 +187,13 @@ def test_vela_output_is_kept_with_the_artifact(tmp_path: Path) -> None:
     assert memory["accelerator"]["predicted"] is True
     assert memory["accelerator"]["accelerator"] == "ethos-u55-128"
     assert memory["accelerator"]["file"] in load_artifact(path).extras
+
+
+def test_a_model_for_servers_is_refused_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgewright.targets._micro import refusal
+
+    monkeypatch.setattr(refusal, "LARGEST", 100)
+    monkeypatch.setattr(refusal, "foresee", lambda model, batch: pytest.fail("compiled"))
+    reasons = MicroTarget().refuses(ir.from_proto(CASES["residual"].build()))
+    assert len(reasons) == 1
+    assert "no microcontroller stores that" in reasons[0]

@@ -11,6 +11,9 @@ from edgewright.targets._micro.boards import Board
 from edgewright.targets._micro.fit import Fit
 from edgewright.targets._micro.foresee import Foreseen, foresee
 
+LARGEST = 32 << 20
+"""Bytes; the flash of boards with external memory ends below."""
+
 
 def refusals(model: ir.Model, batch: int, board: Board | None, reserve_kb: int) -> Iterator[str]:
     """Yields one sentence per reason: operators without a kernel, and a board too small for the int8 form.
@@ -21,6 +24,12 @@ def refusals(model: ir.Model, batch: int, board: Board | None, reserve_kb: int) 
         board: To hold the model against, or None.
         reserve_kb: RAM kept for the application.
     """
+    weights = sum(
+        value.const_value.size for value in model.graph.initializers.values() if value.const_value is not None
+    )
+    if weights > LARGEST:
+        yield f"its {weights / 1e6:.0f} million weights take as many bytes in int8; no microcontroller stores that"
+        return
     try:
         found = foresee(model, batch)
     except StepFailed as error:
