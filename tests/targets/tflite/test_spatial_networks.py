@@ -92,3 +92,36 @@ def test_sequences_stay_images_between_convolutions(judge: Any) -> None:
     assert found.ops.count("RESHAPE") <= 3, found.ops
     assert found.ops.count("TRANSPOSE") == 2
     assert not found.left
+
+
+class Sliced(nn.Module):
+    """The stem of YOLOX: every second pixel, joined as channels in an order of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(12, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = [x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]]
+        return self.conv(torch.cat(parts, 1))
+
+
+def test_sliced_stems_are_one_operator(judge: Any) -> None:
+    proto, x = exported(Sliced(), 1, 3, 12, 16)
+    found = judge.model(proto, x=x)
+    assert found.ops == ("SPACE_TO_DEPTH", "CONV_2D")
+    assert found.decibels > 100
+
+
+class Halves(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        near, far = x.split([2, 6], 1)
+        return torch.cat([far, near * far.mean(1, keepdim=True).expand(-1, 2, -1, -1)], 1)
+
+
+def test_unequal_splits_and_expansions_stay_in_the_delegate(judge: Any) -> None:
+    proto, x = exported(nn.Sequential(conv(3, 8), Halves(), conv(8, 4)), 1, 3, 10, 10)
+    found = judge.model(proto, x=x)
+    assert found.decibels > 100
+    assert found.ops.count("SLICE") == 2
+    assert not found.left

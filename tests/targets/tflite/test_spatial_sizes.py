@@ -22,9 +22,9 @@ def noise(*shape: int) -> Any:
 
 
 @st.composite
-def resizes(draw: st.DrawFn) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """An input, roi, scales and sizes, and attributes."""
-    x = noise(1, 3, draw(st.integers(2, 9)), draw(st.integers(2, 9)))
+def resizes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[Any, ...], dict[str, Any]]:
+    """Shape of an input; roi, scales and sizes; attributes."""
+    shape = (1, 3, draw(st.integers(2, 9)), draw(st.integers(2, 9)))
     mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
     attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": draw(st.sampled_from(COORDINATES))}
     if mode == "nearest":
@@ -33,29 +33,29 @@ def resizes(draw: st.DrawFn) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         attributes["exclude_outside"] = draw(st.integers(0, 1))
     sizes = [draw(st.integers(2, 20)) for _ in range(2)]
     if draw(st.booleans()):
-        return x, (NONE, NONE, np.asarray([1, 3, *sizes])), attributes
+        return shape, (NONE, NONE, np.asarray([1, 3, *sizes])), attributes
     factors = [draw(st.sampled_from([0.5, 1.0, 2.0, 3.0])) for _ in range(2)]
-    whole = [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    whole = [int(n * f) for n, f in zip(shape[2:], factors, strict=True)]
     if min(whole) < 2 or attributes["coordinate_transformation_mode"] == "align_corners":
         factors = [2.0, 3.0]
-    return x, (NONE, np.asarray([1, 1, *factors], np.float32)), attributes
+    return shape, (NONE, np.asarray([1, 1, *factors], np.float32)), attributes
 
 
-def check_resize(judge: Any, drawn: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> None:
-    x, constants, attributes = drawn
-    assert judge.one("Resize", x, *constants, **attributes).decibels > EXACT
+def check_resize(judge: Any, drawn: tuple[tuple[int, ...], tuple[Any, ...], dict[str, Any]]) -> None:
+    shape, constants, attributes = drawn
+    assert judge.one("Resize", noise(*shape), *constants, **attributes).decibels > EXACT
 
 
 @CASES
 @given(resizes())
-def test_resizes(judge: Any, drawn: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> None:
+def test_resizes(judge: Any, drawn: tuple[tuple[int, ...], tuple[Any, ...], dict[str, Any]]) -> None:
     check_resize(judge, drawn)
 
 
 @pytest.mark.slow
 @MANY
 @given(resizes())
-def test_many_resizes(judge: Any, drawn: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> None:
+def test_many_resizes(judge: Any, drawn: tuple[tuple[int, ...], tuple[Any, ...], dict[str, Any]]) -> None:
     check_resize(judge, drawn)
 
 

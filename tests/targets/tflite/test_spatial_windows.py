@@ -29,21 +29,22 @@ def windows(draw: st.DrawFn, *, dilated: bool = True, rank: int = 2) -> dict[str
 
 
 @st.composite
-def images(draw: st.DrawFn, channels: int = 4, rank: int = 2) -> Any:
-    return noise(1, channels, *draw(st.lists(st.integers(7, 12), min_size=rank, max_size=rank)))
+def images(draw: st.DrawFn, channels: int = 4, rank: int = 2) -> tuple[int, ...]:
+    """Shapes: an array is long to print and to shrink."""
+    return (1, channels, *draw(st.lists(st.integers(7, 12), min_size=rank, max_size=rank)))
 
 
-def check_convolution(judge: Any, x: Any, window: dict[str, Any], group: int, outputs: int) -> None:
-    weights, bias = noise(outputs, x.shape[1] // group, *window["kernel_shape"]), noise(outputs)
-    found = judge.one("Conv", x, weights, bias, group=group, **window)
+def check_convolution(judge: Any, shape: tuple[int, ...], window: dict[str, Any], group: int, outputs: int) -> None:
+    weights, bias = noise(outputs, shape[1] // group, *window["kernel_shape"]), noise(outputs)
+    found = judge.one("Conv", noise(*shape), weights, bias, group=group, **window)
     assert found.decibels > EXACT
-    assert not found.left or x.ndim == 5
+    assert not found.left or len(shape) == 5
 
 
 @CASES
 @given(images(), windows(), st.sampled_from([1, 2, 4]), st.sampled_from([4, 8]))
-def test_convolutions(judge: Any, x: Any, window: dict[str, Any], group: int, outputs: int) -> None:
-    check_convolution(judge, x, window, group, outputs)
+def test_convolutions(judge: Any, shape: tuple[int, ...], window: dict[str, Any], group: int, outputs: int) -> None:
+    check_convolution(judge, shape, window, group, outputs)
 
 
 @pytest.mark.slow
@@ -69,17 +70,19 @@ def test_automatic_pads(judge: Any) -> None:
         assert judge.one("Conv", x, weights, auto_pad=auto, strides=[2, 2]).decibels > EXACT
 
 
-def check_transposed(judge: Any, x: Any, window: dict[str, Any], group: int, extra: list[int]) -> None:
+def check_transposed(judge: Any, shape: tuple[int, ...], window: dict[str, Any], group: int, extra: list[int]) -> None:
     grown = [min(e, s - 1) for e, s in zip(extra, window["strides"], strict=True)]
-    weights, bias = noise(x.shape[1], 6 // group, *window["kernel_shape"]), noise(6)
-    found = judge.one("ConvTranspose", x, weights, bias, group=group, output_padding=grown, **window)
+    weights, bias = noise(shape[1], 6 // group, *window["kernel_shape"]), noise(6)
+    found = judge.one("ConvTranspose", noise(*shape), weights, bias, group=group, output_padding=grown, **window)
     assert found.decibels > EXACT
 
 
 @CASES
 @given(images(), windows(), st.sampled_from([1, 2]), st.lists(st.integers(0, 1), min_size=2, max_size=2))
-def test_transposed_convolutions(judge: Any, x: Any, window: dict[str, Any], group: int, extra: list[int]) -> None:
-    check_transposed(judge, x, window, group, extra)
+def test_transposed_convolutions(
+    judge: Any, shape: tuple[int, ...], window: dict[str, Any], group: int, extra: list[int]
+) -> None:
+    check_transposed(judge, shape, window, group, extra)
 
 
 @pytest.mark.slow
@@ -108,22 +111,22 @@ def test_output_shape_of_a_transposed_convolution(judge: Any) -> None:
         assert found.decibels > EXACT
 
 
-def check_pool(judge: Any, op: str, x: Any, window: dict[str, Any], **attributes: int) -> Any:
-    found = judge.one(op, x, **window, **attributes)
+def check_pool(judge: Any, op: str, shape: tuple[int, ...], window: dict[str, Any], **attributes: int) -> Any:
+    found = judge.one(op, noise(*shape), **window, **attributes)
     assert found.decibels > EXACT
     return found
 
 
 @CASES
 @given(images(), windows(), st.booleans())
-def test_maximum_pools(judge: Any, x: Any, window: dict[str, Any], ceiled: bool) -> None:
-    check_pool(judge, "MaxPool", x, window, ceil_mode=ceiled)
+def test_maximum_pools(judge: Any, shape: tuple[int, ...], window: dict[str, Any], ceiled: bool) -> None:
+    check_pool(judge, "MaxPool", shape, window, ceil_mode=ceiled)
 
 
 @CASES
 @given(images(), windows(), st.booleans(), st.booleans())
-def test_average_pools(judge: Any, x: Any, window: dict[str, Any], ceiled: bool, counted: bool) -> None:
-    check_pool(judge, "AveragePool", x, window, ceil_mode=ceiled, count_include_pad=counted)
+def test_average_pools(judge: Any, shape: tuple[int, ...], window: dict[str, Any], ceiled: bool, counted: bool) -> None:
+    check_pool(judge, "AveragePool", shape, window, ceil_mode=ceiled, count_include_pad=counted)
 
 
 @pytest.mark.slow
@@ -131,8 +134,8 @@ def test_average_pools(judge: Any, x: Any, window: dict[str, Any], ceiled: bool,
 @given(st.data(), st.sampled_from([1, 2, 3]), st.sampled_from(["MaxPool", "AveragePool"]))
 def test_pools_of_every_rank(judge: Any, data: st.DataObject, rank: int, op: str) -> None:
     counted = {"count_include_pad": data.draw(st.booleans())} if op == "AveragePool" else {}
-    x, window = data.draw(images(rank=rank)), data.draw(windows(rank=rank))
-    check_pool(judge, op, x, window, ceil_mode=data.draw(st.booleans()), **counted)
+    shape, window = data.draw(images(rank=rank)), data.draw(windows(rank=rank))
+    check_pool(judge, op, shape, window, ceil_mode=data.draw(st.booleans()), **counted)
 
 
 def test_pools_of_powers(judge: Any) -> None:

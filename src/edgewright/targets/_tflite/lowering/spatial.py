@@ -21,7 +21,8 @@ _KEEP_CHANNELS = frozenset(
 def ceiled_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
     """Rounds sizes down again where rounding up makes a window that begins behind the input.
 
-    PyTorch and ONNX Runtime leave that window out; ONNX's shape inference counts it before opset 22.
+    PyTorch and ONNX Runtime leave that window out, ONNX's shape inference counts it. What no window reaches then is cut
+    off, by a negative pad if need be; where pads do not count, those that rounding up adds become pads like others.
     """
     shape, kernel = lowering.shape(), node.attributes.get_ints("kernel_shape")
     inferred = static_shape(node.outputs[0])
@@ -30,18 +31,18 @@ def ceiled_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
     rank = len(kernel)
     strides, dilations = (node.attributes.get_ints(n) or [1] * rank for n in ("strides", "dilations"))
     pads = list(node.attributes.get_ints("pads") or [0] * 2 * rank)
-    excess = [0] * rank
-    for axis, (size, k, s, d) in enumerate(zip(shape[2:], kernel, strides, dilations, strict=True)):
-        over = -(size + pads[axis] + pads[rank + axis] - (k - 1) * d - 1) % s
-        last = size + pads[axis] + pads[rank + axis] + over - (k - 1) * d - 1
-        excess[axis] = -1 if over and last >= size + pads[axis] else over
-    counted = bool(node.attributes.get_int("count_include_pad", 0)) and max(excess) > 0
-    if min(excess) >= 0 or counted:
+    counted = bool(node.attributes.get_int("count_include_pad", 0))
+    spans = [n + pads[i] + pads[rank + i] - (kernel[i] - 1) * dilations[i] - 1 for i, n in enumerate(shape[2:])]
+    over = [-span % s for span, s in zip(spans, strides, strict=True)]
+    starts = [span + more for span, more in zip(spans, over, strict=True)]
+    behind = [o > 0 and last >= n + pads[i] for i, (o, last, n) in enumerate(zip(over, starts, shape[2:], strict=True))]
+    if not any(behind):
         return None
-    grown = [*pads[:rank], *(end + max(over, 0) for end, over in zip(pads[rank:], excess, strict=True))]
+    for axis, (more, left_out) in enumerate(zip(over, behind, strict=True)):
+        pads[rank + axis] += more - strides[axis] if left_out else 0 if counted else more
     kept = {name: attribute.value for name, attribute in node.attributes.items()}
-    made = lowering.add(node.op_type, [node.inputs[0]], **{**kept, "pads": grown, "ceil_mode": 0})
-    made.shape = ir.Shape([*shape[:2], *(n - (over < 0) for n, over in zip(inferred[2:], excess, strict=True))])
+    made = lowering.add(node.op_type, [node.inputs[0]], **{**kept, "pads": pads, "ceil_mode": int(counted)})
+    made.shape = ir.Shape([*shape[:2], *(n - out for n, out in zip(inferred[2:], behind, strict=True))])
     return [made]
 
 
