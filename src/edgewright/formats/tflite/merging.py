@@ -12,7 +12,10 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def merged(graph: TfliteGraph) -> TfliteGraph:
-    """Returns `graph` with such groups as one convolution each, its option `pads` [top, left, bottom, right]."""
+    """Returns `graph` with such groups as one convolution each, its option `pads` [top, left, bottom, right].
+
+    What stood before a convolution stays for others that may read it.
+    """
     uses = Counter(number for op in graph.operators for number in op.inputs)
     uses.update(graph.outputs)
     maker = {number: op for op in graph.operators for number in op.outputs}
@@ -20,17 +23,14 @@ def merged(graph: TfliteGraph) -> TfliteGraph:
     gone: set[int] = set()
     made: dict[int, TfliteOperator] = {}
     for op in graph.operators:
-        if op.op not in _CONVOLUTIONS:
+        before = maker.get(op.inputs[0]) if op.op in _CONVOLUTIONS else None
+        if before is None:
             continue
-        before, after = maker.get(op.inputs[0]), single.get(op.outputs[0])
-        alone = before is not None and uses[op.inputs[0]] == 1
-        if before is None or not alone:
-            continue
+        after = single.get(op.outputs[0])
         if after is not None and (found := _dilated(graph, before, op, after)) is not None:
-            gone |= {id(before), id(op)}
+            gone.add(id(op))
             made[id(after)] = found
         elif (padded := _padded(graph, before, op)) is not None:
-            gone.add(id(before))
             made[id(op)] = padded
     kept = tuple(made.get(id(op), op) for op in graph.operators if id(op) not in gone)
     return replace(graph, operators=kept)
