@@ -155,6 +155,12 @@ def _batched(net: OneOperator) -> None:
     net.emit("BATCH_TO_SPACE_ND", reads, [SHAPE], "BatchToSpaceNDOptions")
 
 
+def _filled(net: OneOperator) -> None:
+    net.first = net.tensor("value", ())
+    net.inputs = [net.first]
+    net.emit("FILL", [net.ints(*SHAPE), net.first], [SHAPE], "FillOptions")
+
+
 _MOVED = (1, 4, 8, 8)
 _REDUCED = (1, 1, 1, 4)
 CASES: Mapping[str, Make] = MappingProxyType(
@@ -203,6 +209,8 @@ CASES: Mapping[str, Make] = MappingProxyType(
             "SPACE_TO_BATCH_ND", "SpaceToBatchNDOptions", (4, 4, 4, 4), (2, 2), np.zeros((2, 2), np.int32)
         ),
         "BATCH_TO_SPACE_ND": _batched,
+        "FILL": _filled,
+        "REVERSE_V2": _indexed("REVERSE_V2", "ReverseV2Options", SHAPE, (1,)),
         "GATHER": _indexed("GATHER", "GatherOptions", (1, 2, 8, 4), (0, 1), axis=1),
         "GATHER_ND": _indexed("GATHER_ND", "GatherNdOptions", (1, 8, 4), ((0, 1),)),
         "BROADCAST_TO": _indexed("BROADCAST_TO", "BroadcastToOptions", (2, 8, 8, 4), (2, 8, 8, 4)),

@@ -110,6 +110,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         **_same("NEG EXP SQRT SQUARE LOG SIN COS FLOOR CEIL ROUND FLOOR_MOD", FLOAT),
         **_same("LOG_SOFTMAX", BOTH, "5i 2p"),
         **_same("ZEROS_LIKE", (*BOTH, "int32")),
+        **_same("FILL", (*BOTH, "int32")),
+        **_same("REVERSE_V2", (*ALL, "int32", "bool")),
         **_same("SHAPE", ANY, "", "i"),
         **_same("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", ("bool",)),
     }
