@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgewright.targets._tflite.lowering import arithmetic as plain_arithmetic
-from edgewright.targets._tflite.lowering import expanding, focus, normalising, recurrent
+from edgewright.targets._tflite.lowering import expanding, focus, layers, normalising, recurrent
 from edgewright.targets._tflite.lowering import gathering as plain_gathering
 from edgewright.targets._tflite.lowering import matrix as plain_matrix
 from edgewright.targets._tflite.lowering import reduce as plain_reduce
@@ -49,6 +49,7 @@ LOWERINGS: Mapping[str, LoweringRule] = {
     **plain_matrix.RULES,
     **plain_reduce.RULES,
     **recurrent.RULES,
+    **layers.RULES,
     **normalising.RULES,
     **plain_spatial.RULES,
     **focus.RULES,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.rules import Rules
-from edgewright.targets._tflite.rules.arithmetic import binary
+from edgewright.targets._tflite.rules.arithmetic import binary, copy
 from edgewright.targets._tflite.rules.typed import (
     FLOAT,
     INT,
@@ -28,12 +30,34 @@ _READ = (FLOAT, "uint8", "int8", "int16", INT, LONG, "bool")
 
 
 def gather(e: Emission, node: ir.Node) -> None:
-    """GATHER."""
+    """GATHER; SLICE for constant indices in a row."""
     shape = e.shape(node, 0)
     axis = attribute(node, "axis", 0) % len(shape)
+    if (run := _run(e.constant(node, 1), shape[axis])) is not None:
+        _sliced(e, node, axis, *run)
+        return
     indices = wrapped(e, node, 1, [shape[axis]])
     fields = {"axis": axis, "batchDims": 0}
     compute(e, node, "GATHER", [e.input(node, 0)], _READ, "GatherOptions", fixed=[indices], **fields)
+
+
+def _run(indices: NDArray[Any] | None, size: int) -> tuple[int, int] | None:
+    """Returns start and length of constant indices that follow one another; delegates slice, but do not gather."""
+    if indices is None or indices.size == 0 or indices.ndim > 1:
+        return None
+    flat = np.where(indices < 0, indices + size, indices).reshape(-1)
+    return (int(flat[0]), flat.size) if bool((np.diff(flat) == 1).all()) else None
+
+
+def _sliced(e: Emission, node: ir.Node, axis: int, start: int, length: int) -> None:
+    data, shape = e.input(node, 0), list(e.shape(node, 0))
+    begin = [start if index == axis else 0 for index in range(len(shape))]
+    size = [length if index == axis else each for index, each in enumerate(shape)]
+    flat = len(e.out_shape(node)) != len(shape)
+    made = e.temp(data, size, f"{node.name}/slice") if flat else e.output(node)
+    e.op("SLICE", [data, ints(e, begin, "begin"), ints(e, size, "size")], [made], "SliceOptions")
+    if flat:
+        copy(e, node, made)
 
 
 def gather_nd(e: Emission, node: ir.Node) -> None:
