@@ -69,7 +69,7 @@ def quantise(model: str, samples: str, out: str) -> None:
             registry.make(group, spec).run(inputs, made, Context(root / "scratch"))
             return made
 
-        table = {"reader": "npz", "path": samples, "calibration": {}}
+        table = {"reader": "npz", "path": samples, "value": "images", "label": "", "calibration": {}}
         (root / "data.json").write_bytes(encode_json(data_spec(root, table)))
         data = root / "data.json"
         clean = step("passes", StepSpec("clean-up"), model=Path(model))

@@ -58,9 +58,9 @@ class LiteRtTarget:
         return tuple(refusals(graph, self._options()))
 
     def schemes(self, device: Device) -> tuple[Scheme, ...]:
-        from edgewright.graph.schemes.litert import S8S8
+        from edgewright.graph.schemes.litert import S8S8, S8S8_FULL
 
-        return (S8S8,)
+        return (S8S8_FULL,) if self.integer_only else (S8S8,)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
         return {"float32": "", "float16": _NO_HALF.format("float16"), "bfloat16": _NO_HALF.format("bfloat16")}
