@@ -9,8 +9,8 @@ from edgewright.graph.channels_last import DOMAIN
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.emission import Emission
-from edgewright.targets._tflite.integer import parameters
 from edgewright.targets._tflite.options import Border, Options
+from edgewright.targets._tflite.stored import parameters
 
 _TO_LAST = (0, 2, 3, 1)
 _SPATIAL = frozenset({"Conv", "MaxPool", "AveragePool", "Resize", "SpaceToDepth", "ConvTranspose"})

@@ -22,9 +22,9 @@ from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.dynamic import DYNAMIC
 from edgewright.targets._tflite.file import Quantisation, Tensor, TfliteFile
 from edgewright.targets._tflite.fusion import NONE, Fused
-from edgewright.targets._tflite.integer import parameters
 from edgewright.targets._tflite.options import Options
 from edgewright.targets._tflite.peephole import Operator, simplified
+from edgewright.targets._tflite.stored import parameters, real
 from edgewright.targets._tflite.versions import version_of
 
 ABSENT = -1
@@ -411,24 +411,6 @@ class Emission:
 
 def _changed(array: NDArray[Any], change: Change | None) -> NDArray[Any]:
     return np.ascontiguousarray(array if change is None else change.apply(array))
-
-
-def real(value: ir.Value) -> NDArray[Any] | None:
-    """Returns the value of a constant, dequantised where it is stored as integers; None for anything computed."""
-    array = numbers(value)
-    node = value.producer()
-    if array is not None or node is None or node.op_type != DEQUANTIZE:
-        return array
-    integers = numbers(node.inputs[0])
-    if integers is None:
-        return None
-    found = parameters(node)
-    lanes = [1] * integers.ndim
-    if found.axis is not None:
-        lanes[found.axis] = -1
-    scale = np.asarray(found.scale, np.float32).reshape(lanes if found.axis is not None else ())
-    zero = np.asarray(found.zero_point, np.int64).reshape(lanes if found.axis is not None else ())
-    return ((integers.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
 
 
 def shape_of(value: ir.Value | None) -> tuple[int, ...]:

@@ -10,8 +10,7 @@ import onnx_ir as ir
 
 from edgewright.errors import StepFailed
 from edgewright.graph.edges import given
-from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, numbers
-from edgewright.targets._tflite.file import Quantisation
+from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.targets._tflite.fusion import Fused
 from edgewright.targets._tflite.kernels import constant_data
 from edgewright.targets._tflite.settle import Notes, refusal
@@ -81,21 +80,6 @@ def require_integers(emission: Emission, notes: Mapping[str, str]) -> None:
             hint='quantise the whole model: static-int8(scheme="litert-s8s8-full"), nothing kept in float; '
             "or rewrite these operators",
         )
-
-
-def parameters(node: ir.Node) -> Quantisation:
-    """Returns the parameters of a QuantizeLinear or DequantizeLinear."""
-    scale = numbers(node.inputs[1])
-    if scale is None:
-        raise StepFailed(
-            f"{node.op_type} {node.name}: its scale is computed, TensorFlow Lite needs a constant",
-            hint="quantise statically: calibrate, then the pass static-int8",
-        )
-    scale = scale.reshape(-1)
-    stored = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
-    zero = [0] * scale.size if stored is None else stored.reshape(-1)
-    axis = node.attributes.get_int("axis", 1) if scale.size > 1 else None
-    return Quantisation(tuple(map(float, scale)), tuple(map(int, zero)), axis)
 
 
 def _touches_integers(node: ir.Node) -> bool:

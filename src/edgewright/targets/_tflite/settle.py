@@ -30,6 +30,7 @@ from edgewright.targets._tflite.kernels import (
     data_inputs,
     kernel,
 )
+from edgewright.targets._tflite.stored import real
 
 _EXACT = 127
 """A single number is stored as so many steps, which keeps its scale near those of other tensors."""
@@ -220,8 +221,6 @@ def _bias(node: ir.Node, data: Numbers, weights: NDArray[Any]) -> str:
         return ""
     if not constant_data(value):
         return "its bias is computed"
-    from edgewright.targets._tflite.emission import real
-
     found = real(value)
     assert found is not None
     limit = np.iinfo(np.int64 if data.dtype == INT16 else np.int32).max

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
 from edgewright.graph.shapes import static_shape
-from edgewright.targets._tflite.emission import real
 from edgewright.targets._tflite.lowering.apply import Lowering, Rule
 from edgewright.targets._tflite.lowering.arithmetic import Made, Maths, number
+from edgewright.targets._tflite.stored import real
 
 
 def _gemm(lowering: Lowering, node: ir.Node) -> Made:

@@ -16,9 +16,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
-from edgewright.targets._tflite.emission import real
 from edgewright.targets._tflite.lowering.apply import Lowering, Rule
 from edgewright.targets._tflite.lowering.arithmetic import Made, Maths, number
+from edgewright.targets._tflite.stored import real
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}

@@ -1,0 +1,46 @@
+"""What constants behind quantisers say: their parameters, and their real values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgewright.errors import StepFailed
+from edgewright.graph.quantisers import DEQUANTIZE, numbers
+from edgewright.targets._tflite.file import Quantisation
+
+
+def parameters(node: ir.Node) -> Quantisation:
+    """Returns the parameters of a QuantizeLinear or DequantizeLinear."""
+    scale = numbers(node.inputs[1])
+    if scale is None:
+        raise StepFailed(
+            f"{node.op_type} {node.name}: its scale is computed, TensorFlow Lite needs a constant",
+            hint="quantise statically: calibrate, then the pass static-int8",
+        )
+    scale = scale.reshape(-1)
+    stored = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
+    zero = [0] * scale.size if stored is None else stored.reshape(-1)
+    axis = node.attributes.get_int("axis", 1) if scale.size > 1 else None
+    return Quantisation(tuple(map(float, scale)), tuple(map(int, zero)), axis)
+
+
+def real(value: ir.Value) -> NDArray[Any] | None:
+    """Returns the value of a constant, dequantised where it is stored as integers; None for anything computed."""
+    array = numbers(value)
+    node = value.producer()
+    if array is not None or node is None or node.op_type != DEQUANTIZE:
+        return array
+    integers = numbers(node.inputs[0])
+    if integers is None:
+        return None
+    found = parameters(node)
+    lanes = [1] * integers.ndim
+    if found.axis is not None:
+        lanes[found.axis] = -1
+    scale = np.asarray(found.scale, np.float32).reshape(lanes if found.axis is not None else ())
+    zero = np.asarray(found.zero_point, np.int64).reshape(lanes if found.axis is not None else ())
+    return ((integers.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
