@@ -76,12 +76,12 @@ def _sizes(node: ir.Node) -> Sequence[NDArray[Any]] | None:
 def _evaluate(model: ir.Model, node: ir.Node) -> Sequence[NDArray[Any]]:
     from onnx.reference import ReferenceEvaluator
 
-    feed = {value.name: numbers(value) for value in node.inputs if value is not None}
+    feed = {value.name or "": numbers(value) for value in node.inputs if value is not None}
     anything = onnx.TypeProto()
     graph = onnx.helper.make_graph(
         [ir.to_proto(node)],
         "constant",
-        [onnx.helper.make_value_info(str(name), anything) for name in feed],
+        [onnx.helper.make_value_info(name, anything) for name in feed],
         [onnx.helper.make_value_info(value.name, anything) for value in node.outputs if value.name],
     )
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -37,8 +38,7 @@ def _define(model: ir.Model, node: ir.Node) -> None:
     if body is None:
         return
     node.overload = body.overload = f"of_{len(model.functions)}"
-    function = ir.from_proto(body)
-    function._overload = node.overload
+    function = ir.serde.deserialize_function(body)
     for index, inner in enumerate(function):
         inner.name = f"{node.name}/{inner.op_type}_{index}"
         for output in inner.outputs:
@@ -50,7 +50,7 @@ def _body(model: ir.Model, node: ir.Node) -> onnx.FunctionProto | None:
     version = model.opset_imports.get(node.domain, 0)
     if not onnx.defs.has(node.op_type, version, node.domain):
         return None
-    schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    schema: Any = onnx.defs.get_schema(node.op_type, version, node.domain)  # its stubs lack the functions
     if not schema.has_function and not schema.has_context_dependent_function:
         return None
     _add_defaults(node, schema)
@@ -80,12 +80,12 @@ def _add_defaults(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
             node.attributes[name] = ir.serde.deserialize_attribute(attribute.default_value)
 
 
-def _plain_body(schema: onnx.defs.OpSchema, version: int) -> bytes:
+def _plain_body(schema: Any, version: int) -> bytes:
     versions = [v for v in schema.function_opset_versions if v <= version]
     return bytes(schema.get_function_with_opset_version(max(versions))) if versions else b""
 
 
-def _bound_body(schema: onnx.defs.OpSchema, node: ir.Node, version: int) -> bytes:
+def _bound_body(schema: Any, node: ir.Node, version: int) -> bytes:
     versions = [v for v in schema.context_dependent_function_opset_versions if v <= version]
     if not versions:
         return b""

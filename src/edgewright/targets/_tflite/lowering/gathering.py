@@ -45,7 +45,7 @@ def _gather_nd(lowering: Lowering, node: ir.Node) -> Made:
     if not batch or shape is None or wanted is None or node.inputs[1] is None:
         return None
     kind = like(0, node.inputs[1]).dtype
-    grids = np.stack(np.indices(wanted[:-1])[:batch], axis=-1).astype(kind)
+    grids = np.moveaxis(np.indices(wanted[:-1])[:batch], 0, -1).astype(kind)
     indices = lowering.add("Concat", [grids, node.inputs[1]], axis=-1)
     return [lowering.add("GatherND", [node.inputs[0], indices])]
 

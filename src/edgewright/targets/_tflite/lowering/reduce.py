@@ -67,7 +67,7 @@ def axes_of(lowering: Lowering, node: ir.Node) -> list[int] | None:
     said = node.attributes.get_ints("axes")
     found = lowering.number(1)
     axes = list(said) if said else [] if found is None else [int(a) for a in found.reshape(-1)]
-    return None if not axes and node.attributes.get_int("noop_with_empty_axes", 0) else axes
+    return None if not axes and node.attributes.get_int("noop_with_empty_axes", 0) == 1 else axes
 
 
 def _composed(write: Callable[[Maths, ir.Value, Callable[[str, ir.Value], ir.Value]], ir.Value]) -> Rule:

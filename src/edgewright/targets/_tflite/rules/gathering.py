@@ -37,8 +37,8 @@ def gather(e: Emission, node: ir.Node) -> None:
         _sliced(e, node, axis, *run)
         return
     indices = wrapped(e, node, 1, [shape[axis]])
-    fields = {"axis": axis, "batchDims": 0}
-    compute(e, node, "GATHER", [e.input(node, 0)], _READ, "GatherOptions", fixed=[indices], **fields)
+    data = [e.input(node, 0)]
+    compute(e, node, "GATHER", data, _READ, "GatherOptions", fixed=[indices], axis=axis, batchDims=0)
 
 
 def _run(indices: NDArray[Any] | None, size: int) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -164,7 +165,7 @@ def _one(e: Emission, values: int, index: int) -> int:
     return reshaped(e, step(e, "SLICE", [values, begin, size], [1], "SliceOptions"), [])
 
 
-def _along_last(op: str, options: str = "", **fields: float) -> Rule:
+def _along_last(op: str, options: str = "", **fields: Any) -> Rule:
     """Kernels know the last axis only: another is exchanged with it before and after; many axes are joined."""
 
     def rule(e: Emission, node: ir.Node) -> None:
