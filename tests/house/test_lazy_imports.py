@@ -13,8 +13,8 @@ import pytest
 from edgewright.engine import registry
 
 HEAVY = (
-    "ai_edge_litert", "cv2", "ethosu", "jinja2", "nncf", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "plotly",
-    "scipy", "soundfile", "sympy", "tflite_micro", "tokenizers", "torch",
+    "ai_edge_litert", "cv2", "ethosu", "jinja2", "nncf", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino",
+    "plotly", "scipy", "soundfile", "sympy", "tflite_micro", "tokenizers", "torch",
 )  # fmt: skip
 DEVICE_HALF = ("device", "bundle", "runtimes", "pipeline", "store", "core", "errors")
 LIST = """

@@ -117,7 +117,9 @@ def _rounding(model: ir.Model, layer: LayerParity) -> ir.Model:
     value = next(v for node in graph for v in node.outputs if v.name == layer.tensor)
     low, high, scale = (np.float32(x) for x in (layer.range.low, layer.range.high, layer.range.scale))
     numbers = {"low": low, "high": high, "scale": scale}
-    constants = {key: add_initializer(graph, f"{layer.tensor}/{key}", np.asarray(number)) for key, number in numbers.items()}
+    constants = {
+        key: add_initializer(graph, f"{layer.tensor}/{key}", np.asarray(number)) for key, number in numbers.items()
+    }
     users = list(value.uses())
     chain = [ir.node("Clip", [value, constants["low"], constants["high"]])]
     for op, other in (("Div", "scale"), ("Round", ""), ("Mul", "scale")):
