@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from onnx.reference import ReferenceEvaluator
 
 pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -112,18 +115,18 @@ def test_transposed_and_quantised_borders(artifact: Callable[..., Path]) -> None
     np.testing.assert_allclose(found, wanted.astype(np.float32), rtol=1e-6)
 
 
-@given(arrays(np.float32, (3, 4), elements=st.floats(-40, 40, width=32)), st.integers(-128, 127))
-def test_quantising_is_onnx_quantize_linear(real: Any, zero: int) -> None:
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-    from onnx.reference.ops.op_quantize_linear import QuantizeLinear_21  # noqa: F401 - the reference is there
+@pytest.fixture(scope="module")
+def quantize_linear() -> Any:
+    graph = "g (float[3, 4] x, float s, int8 z) => (int8[3, 4] y) { y = QuantizeLinear(x, s, z) }"
+    opsets = [onnx.helper.make_opsetid("", 21)]
+    return ReferenceEvaluator(onnx.helper.make_model(onnx.parser.parse_graph(graph), opset_imports=opsets))
 
-    graph = onnx.parser.parse_graph(
-        "g (float[3, 4] x, float s, int8 z) => (int8[3, 4] y) { y = QuantizeLinear(x, s, z) }"
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(real=arrays(np.float32, (3, 4), elements=st.floats(-40, 40, width=32)), zero=st.integers(-128, 127))
+def test_quantising_is_onnx_quantize_linear(quantize_linear: Any, real: Any, zero: int) -> None:
     scale = np.float32(0.11)
-    (wanted,) = ReferenceEvaluator(model).run(None, {"x": real, "s": scale, "z": np.int8(zero)})
+    (wanted,) = quantize_linear.run(None, {"x": real, "s": scale, "z": np.int8(zero)})
     into = np.empty((3, 4), np.int8)
     Border((), "int8", float(scale), zero).write(real, into)
     np.testing.assert_array_equal(into, wanted)
