@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,27 +17,17 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
 from edgewright.graph.quantisers import DEQUANTIZE, behind, numbers
-from edgewright.graph.shapes import static_shape
-from edgewright.targets._tflite.dynamic import DYNAMIC
 from edgewright.targets._tflite.file import Quantisation, Tensor, TfliteFile
 from edgewright.targets._tflite.fusion import NONE, Fused
 from edgewright.targets._tflite.options import Options
 from edgewright.targets._tflite.peephole import Operator, simplified
-from edgewright.targets._tflite.stored import parameters, real
+from edgewright.targets._tflite.stored import dtype_of, parameters, real, shape_of
 from edgewright.targets._tflite.versions import version_of
+from edgewright.targets._tflite.weights import Change, emit_bias, emit_weights, halved
 
 ABSENT = -1
 _NARROWEST = 8
 """Bits of the integers that operators take and give."""
-_ROUNDING = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something done to the array of constant weights; `name` tells it from others done to the same weights."""
-
-    name: str
-    apply: Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Emission:
@@ -121,20 +110,13 @@ class Emission:
         assert value is not None
         key = (value, f"{tuple(perm)} {self.is_integer(node)} {hybrid} {change.name if change else ''}")
         if key not in self._cached:
-            self._cached[key] = self._weights(node, value, tuple(perm), hybrid, change)
+            self._cached[key] = emit_weights(self, node, value, tuple(perm), hybrid, change)
         return self._cached[key]
 
     def bias(self, node: ir.Node, index: int, data: int, weights: int, channels: int) -> int:
         """Returns the tensor of a bias: float, or integers of scale = input scale x weight scale; zeros if left out."""
         value = node.inputs[index] if index < len(node.inputs) else None
-        name = f"{node.name}/bias" if value is None else value.name or f"{node.name}/bias"
-        if not self.is_integer(node):
-            array = np.zeros(channels, np.float32) if value is None else real(value)
-            if array is None and value is not None:
-                return self.read(value, integer=False)
-            assert array is not None
-            return self.const(array.astype(np.float32), name)
-        return self._integer_bias(value, name, self.file.tensors[data], self.file.tensors[weights], channels)
+        return emit_bias(self, node, value, data, weights, channels)
 
     def const(self, array: NDArray[Any], name: str, quantisation: Quantisation | None = None) -> int:
         """Adds a constant and returns its tensor; one of equal name, type and content is used again."""
@@ -265,21 +247,10 @@ class Emission:
         if array is None:
             raise StepFailed(f'value "{value.name}" is used before it is computed', hint="report this model")
         if array.dtype == np.float32 and self.options.weights == "float16" and array.size > 1:
-            return self._half(value, array)
+            self._numbers[value] = halved(self, value, array)
+            return self._numbers[value]
         self._numbers[value] = self.const(array, value.name or "constant")
         return self._numbers[value]
-
-    def _half(self, value: ir.Value, array: NDArray[Any], perm: tuple[int, ...] = ()) -> int:
-        with np.errstate(over="ignore"):
-            short = array.astype(np.float16)
-        if not np.isfinite(short).all():
-            return self.const(array, value.name or "constant")
-        stored = self.const(short, f"{value.name}/float16")
-        made = self.file.tensor(value.name or "constant", "float32", array.shape)
-        self.op("DEQUANTIZE", [stored], [made], "DequantizeOptions", version=3)
-        if not perm:
-            self._numbers[value] = made
-        return made
 
     def _declared(self, value: ir.Value) -> int:
         if value not in self._numbers:
@@ -333,100 +304,11 @@ class Emission:
                 self._dequantised[value] = made
         return self._dequantised[value]
 
-    def _weights(
-        self, node: ir.Node, value: ir.Value, perm: tuple[int, ...], hybrid: bool, change: Change | None
-    ) -> int:
-        order = perm or tuple(range(len(shape_of(value))))
-        found = behind(value)
-        integers = None if found is None else numbers(found.node.inputs[0])
-        if found is not None and integers is not None and (self.is_integer(node) or self._small(found.node)):
-            was = parameters(found.node)
-            axis = None if was.axis is None else order.index(was.axis % len(order))
-            stored = _changed(integers.transpose(order), change)
-            axis = axis + stored.ndim - len(order) if axis else axis
-            copies = 1 if axis is None else stored.shape[axis] // len(was.scale)
-            turned = Quantisation(was.scale * copies, was.zero_point * copies, axis)
-            made = self.const(stored, value.name or "weights", turned)
-            dynamic = hybrid and (found.node.name or "").endswith(DYNAMIC)
-            return made if self.is_integer(node) or dynamic else self._unpacked(made)
-        array = real(value)
-        if array is None and change is not None:
-            raise StepFailed(
-                f"{node.op_type} {node.name}: computed weights, its form here needs constant ones",
-                hint="fold the weights into constants, or leave this target out",
-            )
-        if array is None:
-            return (
-                self._turned(node, value, order)
-                if order != tuple(range(len(order)))
-                else self.read(value, integer=self.is_integer(node))
-            )
-        array = _changed(array.transpose(order), change)
-        if self.options.weights == "float16" and array.size > 1:
-            return self._half(value, array, perm or (0,))
-        return self.const(array, value.name or "weights")
-
-    def _small(self, node: ir.Node) -> bool:
-        """Says whether weights of a float operator are stored as the integers they come from."""
-        return self.options.hybrid and _symmetric(node)
-
-    def _unpacked(self, stored: int) -> int:
-        """Returns stored integers as floats, which the runtime computes once."""
-        tensor = self.file.tensors[stored]
-        made = self.file.tensor(f"{tensor.name}/real", "float32", tensor.shape)
-        self.op("DEQUANTIZE", [stored], [made], "DequantizeOptions")
-        return made
-
-    def _turned(self, node: ir.Node, value: ir.Value, perm: tuple[int, ...]) -> int:
-        data = self.read(value, integer=self.is_integer(node))
-        made = self.temp(data, [shape_of(value)[axis] for axis in perm], f"{value.name}/transposed")
-        self.op("TRANSPOSE", [data, self.const(np.asarray(perm, np.int32), "perm")], [made], "TransposeOptions")
-        return made
-
-    def _integer_bias(self, value: ir.Value | None, name: str, data: Tensor, weights: Tensor, channels: int) -> int:
-        assert data.quantisation is not None
-        assert weights.quantisation is not None
-        scale = np.float32(data.quantisation.scale[0]) * np.asarray(weights.quantisation.scale, np.float32)
-        kind = np.int64 if data.dtype == "int16" else np.int32
-        stored = None if value is None else behind(value)
-        integers = None if stored is None else numbers(stored.node.inputs[0])
-        if stored is not None and integers is not None and _close(parameters(stored.node), scale):
-            array = integers.astype(kind)
-            scale = np.asarray(parameters(stored.node).scale, np.float32)
-        else:
-            found = np.zeros(channels, np.float32) if value is None else real(value)
-            assert found is not None
-            array = np.rint(found.astype(np.float64).reshape(-1) / scale).astype(kind)
-        array = np.broadcast_to(array.reshape(-1), (channels,))
-        per_tensor = scale.size == 1
-        made = Quantisation(tuple(map(float, scale)), (0,) * scale.size, None if per_tensor else 0)
-        return self.const(array, name, made)
-
     def _shifted_input(self, value: ir.Value, made: int, dtype: str) -> int:
         inner = self.file.tensors[made]
         taken = self.file.tensor(f"{value.name}_{dtype}", dtype, inner.shape, quantisation=_shifted(inner, dtype))
         self.op("QUANTIZE", [taken], [made], "QuantizeOptions")
         return taken
-
-
-def _changed(array: NDArray[Any], change: Change | None) -> NDArray[Any]:
-    return np.ascontiguousarray(array if change is None else change.apply(array))
-
-
-def shape_of(value: ir.Value | None) -> tuple[int, ...]:
-    """Returns the shape of a value.
-
-    Raises:
-        StepFailed: It is not known.
-    """
-    found = static_shape(value)
-    if found is None:
-        name = value.name if value is not None else "nothing"
-        raise StepFailed(
-            f'the shape of "{name}" is not known: a TensorFlow Lite file has fixed sizes',
-            hint="export with fixed sizes, or clean the model up first",
-        )
-    return found
 
 
 def _given_parameters(value: ir.Value) -> Quantisation | None:
@@ -435,33 +317,8 @@ def _given_parameters(value: ir.Value) -> Quantisation | None:
     return parameters(readers[0]) if readers and value.is_graph_input() else None
 
 
-def dtype_of(value: ir.Value) -> str:
-    """Returns NumPy's name of the type of a value."""
-    if value.dtype is None:
-        raise StepFailed(f'the type of "{value.name}" is not known', hint="clean the model up first")
-    name = str(value.dtype.numpy().name)
-    if name in ("float16", "float64", "bfloat16"):
-        raise StepFailed(
-            f'"{value.name}" is {name}: kernels of TensorFlow Lite compute in float32',
-            hint="export the model in float32; the file may store float16 weights",
-        )
-    return name
-
-
 def _shifted(inner: Tensor, dtype: str) -> Quantisation:
     """Returns the parameters with which `dtype` says the same real numbers."""
     assert inner.quantisation is not None
     shift = int(np.iinfo(dtype).min) - int(np.iinfo(inner.dtype).min)
     return Quantisation(inner.quantisation.scale, (inner.quantisation.zero_point[0] + shift,))
-
-
-def _close(bias: Quantisation, product: NDArray[np.float32]) -> bool:
-    """Says whether a bias has the scale that the kernel takes it to have, but for the rounding of a float32."""
-    sizes = {len(bias.scale), product.size} - {1}
-    return (
-        len(sizes) < 2 and not any(bias.zero_point) and bool(np.allclose(bias.scale, product, rtol=_ROUNDING, atol=0))
-    )
-
-
-def _symmetric(node: ir.Node) -> bool:
-    return dtype_of(node.inputs[0]) == "int8" and not any(parameters(node).zero_point)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
 from edgewright.graph.quantisers import DEQUANTIZE, numbers
+from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.file import Quantisation
 
 
@@ -44,3 +45,32 @@ def real(value: ir.Value) -> NDArray[Any] | None:
     scale = np.asarray(found.scale, np.float32).reshape(lanes if found.axis is not None else ())
     zero = np.asarray(found.zero_point, np.int64).reshape(lanes if found.axis is not None else ())
     return ((integers.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
+
+
+def shape_of(value: ir.Value | None) -> tuple[int, ...]:
+    """Returns the shape of a value.
+
+    Raises:
+        StepFailed: It is not known.
+    """
+    found = static_shape(value)
+    if found is None:
+        name = value.name if value is not None else "nothing"
+        raise StepFailed(
+            f'the shape of "{name}" is not known: a TensorFlow Lite file has fixed sizes',
+            hint="export with fixed sizes, or clean the model up first",
+        )
+    return found
+
+
+def dtype_of(value: ir.Value) -> str:
+    """Returns NumPy's name of the type of a value."""
+    if value.dtype is None:
+        raise StepFailed(f'the type of "{value.name}" is not known', hint="clean the model up first")
+    name = str(value.dtype.numpy().name)
+    if name in ("float16", "float64", "bfloat16"):
+        raise StepFailed(
+            f'"{value.name}" is {name}: kernels of TensorFlow Lite compute in float32',
+            hint="export the model in float32; the file may store float16 weights",
+        )
+    return name

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
 from edgewright.graph.channels_last import DOMAIN
-from edgewright.targets._tflite.emission import Change, Emission
+from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.rules import Rules
 from edgewright.targets._tflite.rules.images import image, image_out, reshaped
 from edgewright.targets._tflite.rules.padding import padded
 from edgewright.targets._tflite.rules.window import Window, window_of
+from edgewright.targets._tflite.weights import Change
 
 _OHWI, _1HWO, _DHWIO = (0, 2, 3, 1), (1, 2, 3, 0), (2, 3, 4, 1, 0)
 _OWI, _1WO = (0, 2, 1), (1, 2, 0)

@@ -10,11 +10,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.graph.channels_last import DOMAIN
-from edgewright.targets._tflite.emission import Change, Emission
+from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.rules import Rules
 from edgewright.targets._tflite.rules.images import image, image_out
 from edgewright.targets._tflite.rules.padding import sliced
 from edgewright.targets._tflite.rules.window import SAME, VALID, Window, window_of
+from edgewright.targets._tflite.weights import Change
 
 _PERMS = {3: (1, 2, 0), 4: (1, 2, 3, 0), 5: (2, 3, 4, 1, 0)}
 
