@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +16,9 @@ pytest.importorskip("tflite_micro")
 
 from edgewright.formats.tflite.reader import parse
 from edgewright.runtimes import tflm
+from edgewright.targets._micro import arena
 from edgewright.targets._micro.arena import Prediction, predict
+from edgewright.targets._micro.kernels import KERNELS
 from edgewright.targets._micro.layout import BOARD, HOST, Build, alignment_of, size_of
 from edgewright.targets._micro.planner import Buffer, height, plan
 from edgewright.testing import _micro_models as models
@@ -154,3 +158,22 @@ def test_plan_never_overlaps(buffers: list[Buffer]) -> None:
     assert height(placed) <= sum(b.size for b in buffers)
     steps = range(14)
     assert height(placed) >= max(sum(b.size for b in buffers if b.first <= step <= b.last) for step in steps)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
+def test_sizes_on_the_board_are_those_of_a_32_bit_compiler(tmp_path: Any) -> None:
+    """Every struct of the tables, declared in C++ and measured by a compiler for 32-bit pointers."""
+    kinds = {"b": "bool", "h": "short", "i": "int", "f": "float", "d": "alignas(8) double", "p": "void*"}
+    used = {arena.EVAL_TENSOR, arena.NODE, arena.TENSOR, arena.AFFINE, arena.SUBGRAPH, arena.ALLOCATION_INFO}
+    used |= {fields for kernel in KERNELS.values() for fields in (kernel.data, kernel.options) if fields}
+    lines = []
+    for number, fields in enumerate(sorted(used)):
+        kept = [kind for kind in spelled(fields) if kind != "c"]
+        body = " ".join(f"{kinds[kind]} f{at};" for at, kind in enumerate(kept))
+        lines.append(f"struct S{number} {{ {body} }};")
+        lines.append(f'static_assert(sizeof(S{number}) == {size_of(fields, BOARD)}, "{fields}");')
+    assert len(lines) > 60
+    source = tmp_path / "sizes.cc"
+    source.write_text("\n".join(lines))
+    done = subprocess.run(["g++", "-m32", "-fsyntax-only", str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
