@@ -109,7 +109,7 @@ def test_transposed_and_quantised_borders(artifact: Callable[..., Path]) -> None
     stored = np.clip(np.rint(x / np.float32(0.05)) + 3, -128, 127)
     with open_runner(artifact(pooled(), *shapes, session)) as runner:
         found = runner.run({"x": x})["y"]
-    assert (found.dtype, found.shape) == (np.float32, (1, 4, 1, 1))
+    assert (found.dtype.name, found.shape) == ("float32", (1, 4, 1, 1))
     assert found.flags.c_contiguous
     wanted = (stored.max(axis=(2, 3), keepdims=True) - 3) * np.float32(0.05)
     np.testing.assert_allclose(found, wanted.astype(np.float32), rtol=1e-6)

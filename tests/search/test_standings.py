@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgewright.core.budget import Budget
 from edgewright.core.data import PairedDifference, QualityFigure
+from edgewright.core.digest import digest_json
 from edgewright.core.measurement import Conditions, Device, Measurement, Quality, Ratio, Summary, Timing
 from edgewright.core.recipe import Candidate, Recipe, Study
 from edgewright.search.explain import annotate
@@ -36,7 +37,7 @@ def candidate(target: str, speed: float, *, drop: float = 0.0, size: int = 100, 
         conditions=Conditions(threads, 1, None, None, 0.0, 10, 20),
     )
     quality = Quality((figure,), (paired,), {}, 0.0)
-    measured = Measurement("d", DEVICE, quality, None, timing)
+    measured = Measurement(digest_json(target), DEVICE, quality, None, timing)
     return Candidate(f"{target}/float", target, Recipe("float", ()), threads, 1, measurement=measured)
 
 
