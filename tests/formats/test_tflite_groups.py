@@ -121,6 +121,28 @@ def test_batches_of_pixels_are_a_dilation(
     assert found == {"Transpose": 2, "Conv": 1}
 
 
+def test_pixels_spread_once_for_two_convolutions(
+    kernel: Any, bias: Any, build_tflite: Any, tensor: Any, tmp_path: Path
+) -> None:
+    tensors = [
+        tensor((1, 8, 8, 4)),
+        tensor((2,), ints(2, 2), "int32"),
+        tensor((2, 2), ints([2, 2], [2, 2]), "int32"),
+        tensor((4, 6, 6, 4)),
+        kernel,
+        bias,
+        tensor((2, 2), ints([0, 0], [0, 0]), "int32"),
+        *(tensor(shape) for shape in ((4, 4, 4, 5), (1, 8, 8, 5)) for _ in range(2)),
+    ]
+    one = options("Conv2D", **ONE, padding=1)
+    operators = [("SPACE_TO_BATCH_ND", [0, 1, 2], [3], options("SpaceToBatchND"))]
+    for branch in (0, 1):
+        operators.append(("CONV_2D", [3, 4, 5], [7 + branch], one))
+        operators.append(("BATCH_TO_SPACE_ND", [7 + branch, 1, 6], [9 + branch], options("BatchToSpaceND")))
+    found = operators_if_equal(build_tflite(tensors, operators, [0], [9, 10]), tmp_path)
+    assert found == {"Transpose": 3, "Conv": 2}
+
+
 def test_sizes_computed_from_fixed_shapes_vanish(build_tflite: Any, tensor: Any, tmp_path: Path) -> None:
     """Height and width doubled, as exporters write it: shape, slice, product, cast."""
     tensors = [

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewright.errors import Corrupt, EdgewrightError, SourceError
+from edgewright.formats.tflite.convert import to_onnx
 from edgewright.formats.tflite.reader import parse, read_tflite
 
 
@@ -78,3 +79,59 @@ def test_constant_of_the_wrong_size_is_corrupt(build_tflite: Any, tensor: Any) -
     tensors = [tensor((1, 4)), tensor((1, 4), np.zeros(3, np.float32)), tensor((1, 4))]
     with pytest.raises(Corrupt, match='tensor "t1"'):
         parse(build_tflite(tensors, [("ADD", [0, 1], [2], None)], [0], [2]))
+
+
+@pytest.fixture(scope="session")
+def layers(build_tflite: Any, tensor: Any) -> bytes:
+    """A quantised convolution, a reshape, a slice and a concatenation."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    conv, piece, joined = schema.Conv2DOptionsT(), schema.StridedSliceOptionsT(), schema.ConcatenationOptionsT()
+    conv.strideH = conv.strideW = conv.dilationHFactor = conv.dilationWFactor = 1
+    joined.axis = 1
+    grid = {"dtype": "int8", "scale": (0.5,), "zero": (3,)}
+    tensors = [
+        tensor((1, 4, 4, 2), **grid),
+        tensor((3, 1, 1, 2), np.arange(6), "int8", (0.1, 0.2, 0.3), (0, 0, 0)),
+        tensor((3,), [1, 2, 3], "int32", (0.05, 0.1, 0.15), (0, 0, 0)),
+        tensor((1, 4, 4, 3), **grid),
+        tensor((2,), [1, 48], "int32"),
+        tensor((1, 48), **grid),
+        tensor((2,), [0, 8], "int32"),
+        tensor((2,), [1, 48], "int32"),
+        tensor((2,), [1, 2], "int32"),
+        tensor((1, 20), **grid),
+        tensor((1, 68), **grid),
+    ]
+    operators = [
+        ("CONV_2D", [0, 1, 2], [3], conv),
+        ("RESHAPE", [3, 4], [5], None),
+        ("STRIDED_SLICE", [5, 6, 7, 8], [9], piece),
+        ("CONCATENATION", [5, 9], [10], joined),
+    ]
+    built: bytes = build_tflite(tensors, operators, [0], [10])
+    return built
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damage_never_escapes_the_translation_as_another_error(layers: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(layers)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(EdgewrightError):
+        to_onnx(parse(bytes(damaged)))
+
+
+def test_an_operator_without_its_inputs_is_named(build_tflite: Any, tensor: Any) -> None:
+    content = build_tflite(
+        [tensor((1, 4)), tensor((1, 4))], [("ADD", [0], [1], None), ("TILE", [0], [1], None)], [0], [1]
+    )
+    with pytest.raises(Corrupt, match=r'TILE \(writes tensor "t1"\): its inputs, options and shapes do not fit'):
+        to_onnx(parse(content))
+
+
+def test_a_tensor_beyond_all_bounds_is_refused(build_tflite: Any, tensor: Any) -> None:
+    huge = tensor((1 << 20, 1 << 20))
+    content = build_tflite([huge, huge], [("ABS", [0], [1], None)], [0], [1])
+    with pytest.raises(SourceError, match='tensor "t0" is of 1099511627776 elements'):
+        to_onnx(parse(content))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
-from edgewright.errors import SourceError
+from edgewright.errors import Corrupt, SourceError
 from edgewright.formats.tflite import (
     folding,
     indexing,
@@ -20,6 +22,7 @@ from edgewright.formats.tflite.emitter import Emitter
 from edgewright.formats.tflite.merging import merged
 from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator, TfliteTensor
 
+_MAX_ELEMENTS = 2**31
 _IR_VERSIONS = {18: 8, 20: 9, 21: 10}
 RULES = {
     **spatial.RULES,
@@ -43,15 +46,13 @@ def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
 
     Raises:
         SourceError: An operator is not supported (it is named with its tensor).
+        Corrupt: An operator contradicts its tensors.
     """
     check_supported(graph)
     emitter = Emitter(graph, integer_io=integer_io)
     inputs = [emitter.add_input(number) for number in graph.inputs]
     for op in merged(graph).operators:
-        if folding.foldable(emitter, op):
-            folding.fold(emitter, op, RULES[op.op])
-        else:
-            RULES[op.op](emitter, op)
+        _write(emitter, op)
     outputs: list[ir.Value] = []
     for number in graph.outputs:
         outputs.append(emitter.add_output(number, [*inputs, *outputs]))
@@ -59,6 +60,20 @@ def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
     opset = {"": emitter.opset}
     made = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=opset, name="tflite")
     return ir.Model(made, ir_version=_IR_VERSIONS[emitter.opset], producer_name="edgewright")
+
+
+def _write(emitter: Emitter, op: TfliteOperator) -> None:
+    try:
+        if folding.foldable(emitter, op):
+            folding.fold(emitter, op, RULES[op.op])
+        else:
+            RULES[op.op](emitter, op)
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        named = _refusal(emitter.graph, op)
+        raise Corrupt(
+            f"{named}: its inputs, options and shapes do not fit each other ({error})",
+            hint="the file is damaged, or its converter is at fault; check that LiteRT runs it, and convert it again",
+        ) from error
 
 
 def is_quantised(graph: TfliteGraph) -> bool:
@@ -127,6 +142,7 @@ def _check_tensor(tensor: TfliteTensor, *, may_vary: bool) -> None:
         (
             words
             for wrong, words in (
+                (math.prod(tensor.shape) > _MAX_ELEMENTS, f"of {math.prod(tensor.shape)} elements"),
                 (tensor.sparse, "sparse"),
                 (tensor.variable and not may_vary, "a variable, which keeps its value between runs"),
                 (tensor.details != 0, "quantised in blocks or by a method of its own"),

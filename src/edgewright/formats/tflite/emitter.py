@@ -36,6 +36,7 @@ class Emitter:
     """
 
     def __init__(self, graph: TfliteGraph, *, integer_io: bool = False) -> None:
+        self.graph = graph
         self.tensors = tuple(replace(tensor, name=_short(tensor.name)) for tensor in graph.tensors)
         self.integer_io = integer_io
         self.keeps_integers = any(t.scaled and t.data is None for t in graph.tensors)

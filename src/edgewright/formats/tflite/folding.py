@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -10,13 +12,16 @@ from edgewright.formats.tflite.emitter import Emitter
 from edgewright.formats.tflite.layouts import Rule
 from edgewright.formats.tflite.reader import TfliteOperator
 
+_MOST = 2**24
+"""Elements of a result that is worth computing here."""
 _OWN = ("QUANTIZE", "DEQUANTIZE", "SHAPE", "RANK")
 
 
 def foldable(e: Emitter, op: TfliteOperator) -> bool:
     """Returns whether an operator reads nothing but constants, and its result is stored as it is."""
     plain = op.op not in _OWN and op.outputs and not any(e.tensor(n).scaled for n in op.outputs)
-    return bool(plain and op.inputs and all(n < 0 or e.array(n) is not None for n in op.inputs))
+    small = all(math.prod(e.tensor(n).shape) <= _MOST for n in op.outputs)
+    return bool(plain and small and op.inputs and all(n < 0 or e.array(n) is not None for n in op.inputs))
 
 
 def fold(e: Emitter, op: TfliteOperator, rule: Rule) -> None:
