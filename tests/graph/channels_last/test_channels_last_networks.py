@@ -258,3 +258,27 @@ def test_a_graph_without_maps_stays(tools: Any, check: Any) -> None:
     assert not left
     assert ops(after) == ["MatMul", "Relu"]
     assert DOMAIN not in after.opset_imports
+
+
+def test_what_has_no_fixed_shape_takes_the_original_order(tools: Any) -> None:
+    import onnx
+
+    b = tools.Builder()
+    y = conv(b, b.input(*MAP))
+    model = b.model(y)
+    proto = ir.to_proto(model)
+    proto.graph.node.append(onnx.helper.make_node("NonZero", [y], ["places"], "places"))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("places", onnx.TensorProto.INT64, [4, None]))
+    open_model = ir.from_proto(proto)
+    tools.assert_same(open_model, tools.solved(open_model))
+
+
+def test_an_input_that_is_an_output_stays(tools: Any) -> None:
+    b = tools.Builder()
+    x = b.input(*MAP)
+    y = conv(b, x)
+    model = b.model(y)
+    model.graph.outputs.append(model.graph.inputs[0])
+    after = tools.solved(model, moved_inputs=frozenset({x}), moved_outputs=frozenset({x, y}))
+    assert static_shape(after.graph.inputs[0]) == MAP
+    assert [value.name for value in after.graph.outputs] == [y, x]

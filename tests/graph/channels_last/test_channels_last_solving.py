@@ -27,10 +27,17 @@ def examples(count: int) -> settings:
 
 
 @examples(15)
-@given(recipe=RECIPES)
-def test_a_solved_graph_computes_the_same(tools: Any, recipe: list[tuple[int, int]]) -> None:
+@given(recipe=RECIPES, moved=st.booleans())
+def test_a_solved_graph_computes_the_same(tools: Any, recipe: list[tuple[int, int]], moved: bool) -> None:
     model = tools.grow(recipe)
-    assert tools.assert_same(model, tools.solved(model)) >= len(model.graph.outputs)
+    after = tools.solved(model, **borders(model, moved))
+    assert tools.assert_same(model, after) >= len(model.graph.outputs)
+
+
+def borders(model: ir.Model, moved: bool) -> dict[str, frozenset[str | None]]:
+    """All borders channels-last, or none."""
+    given, made = (frozenset(v.name for v in values) for values in (model.graph.inputs, model.graph.outputs))
+    return {"moved_inputs": given, "moved_outputs": made} if moved else {}
 
 
 @examples(8)
@@ -43,11 +50,13 @@ def test_a_solved_graph_with_quantisers_computes_the_same(tools: Any, recipe: li
 
 
 @pytest.mark.slow
-@examples(250)
-@given(recipe=RECIPES, quantise=st.booleans())
-def test_many_solved_graphs_compute_the_same(tools: Any, recipe: list[tuple[int, int]], quantise: bool) -> None:
+@examples(150)
+@given(recipe=RECIPES, quantise=st.booleans(), moved=st.booleans())
+def test_many_solved_graphs_compute_the_same(
+    tools: Any, recipe: list[tuple[int, int]], quantise: bool, moved: bool
+) -> None:
     model = tools.grow(recipe, quantise=quantise)
-    after = tools.solved(model)
+    after = tools.solved(model, **borders(model, moved))
     tools.assert_same(model, after)
     assert_pairs(after)
 

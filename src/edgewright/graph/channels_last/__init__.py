@@ -30,7 +30,7 @@ def to_channels_last(
 ) -> None:
     """Solves the layout of the main graph, in place.
 
-    Afterwards spatial operators of rank 4 and 5 stand in domain `DOMAIN`: their data input (the first) and their output
+    Afterwards spatial operators of rank 3 to 5 stand in domain `DOMAIN`: their data input (the first) and their output
     are [N, spatial..., C], their weights and parameters (also scales and sizes of Resize) stay in ONNX order. All other
     operators are plain ONNX. Values keep their names; `PERM` and `INNER` in `metadata_props` tell how they are stored
     (`original` undoes it). Values without a fixed shape, and subgraphs, stay as they are.
@@ -42,7 +42,9 @@ def to_channels_last(
     """
     constants_as_initialisers(model)
     graph = model.graph
-    problem = Problem(graph, model.opset_imports.get("", 0), moved_inputs, moved_outputs)
+    problem = Problem(
+        graph, model.opset_imports.get("") or model.opset_imports.get("ai.onnx", 0), moved_inputs, moved_outputs
+    )
     solve(problem)
     rewrite(graph, problem, moved_inputs, moved_outputs)
     tidy(model)

@@ -158,7 +158,8 @@ class Problem:
 def border(value: ir.Value, moved: frozenset[str]) -> Layout:
     """Returns the layout of an input or output of the graph: ONNX order, channels-last where `moved` names it."""
     rank = len(static_shape(value) or ())
-    return channels_last(rank) if value.name in moved and rank > 2 else identity(rank)
+    both = value.is_graph_input() and value.is_graph_output()  # one name for two things: it stays
+    return channels_last(rank) if value.name in moved and rank > 2 and not both else identity(rank)
 
 
 def _torn(have: Layout, want: Layout) -> bool:

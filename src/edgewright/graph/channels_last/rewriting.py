@@ -19,7 +19,7 @@ def rewrite(graph: ir.Graph, problem: Problem, inputs: frozenset[str], outputs: 
     """Rewrites every node to its state, in place."""
     edit = Edit(graph)
     for value in graph.inputs:
-        if value.name in inputs and problem.wire(value) is not None:
+        if problem.wire(value) is not None and not border(value, inputs).plain:
             edit.settle(value, border(value, inputs))
     for index in range(len(problem.sites)):
         _rewrite_node(problem, index, edit)
