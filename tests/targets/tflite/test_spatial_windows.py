@@ -104,6 +104,18 @@ def test_common_transposed_convolutions_are_not_cropped(judge: Any) -> None:
         assert not {"SLICE", "PAD"} & set(found.ops)
 
 
+@CASES
+@given(images(channels=6), windows(), st.booleans())
+def test_depthwise_transposed_convolutions(
+    judge: Any, shape: tuple[int, ...], window: dict[str, Any], biased: bool
+) -> None:
+    weights, bias = noise(6, 1, *window["kernel_shape"]), noise(6) if biased else None
+    found = judge.one("ConvTranspose", noise(*shape), weights, bias, group=6, **window)
+    assert found.decibels > EXACT
+    assert "TRANSPOSE_CONV" not in found.ops
+    assert not found.left
+
+
 def test_output_shape_of_a_transposed_convolution(judge: Any) -> None:
     x, weights = noise(1, 4, 7, 6), noise(4, 3, 3, 3)
     for auto in ("NOTSET", "SAME_UPPER", "SAME_LOWER"):

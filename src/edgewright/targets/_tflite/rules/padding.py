@@ -66,7 +66,7 @@ def fill(e: Emission, data: int, value: float, name: str) -> int:
 def pad(e: Emission, node: ir.Node) -> None:
     """PAD, PADV2, MIRROR_PAD; edges and wrapping as GATHER; negative amounts cut off first."""
     amounts = _amounts(e, node)
-    data = _cut(e, e.input(node, 0), amounts, node.name or "pad")
+    data = cut(e, e.input(node, 0), amounts, node.name or "pad")
     grown = [(max(before, 0), max(after, 0)) for before, after in amounts]
     mode = node.attributes.get_string("mode", "constant")
     last = e.output(node)
@@ -108,7 +108,8 @@ def _amounts(e: Emission, node: ir.Node) -> list[tuple[int, int]]:
     return found
 
 
-def _cut(e: Emission, data: int, amounts: Sequence[tuple[int, int]], name: str) -> int:
+def cut(e: Emission, data: int, amounts: Sequence[tuple[int, int]], name: str) -> int:
+    """Returns `data` without what negative (before, after) of every axis take away."""
     begin = [max(-before, 0) for before, _ in amounts]
     end = [n - max(-after, 0) for n, (_, after) in zip(e.tensor(data).shape, amounts, strict=True)]
     shape = [high - low for low, high in zip(begin, end, strict=True)]

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from edgewright.graph.channels_last import DOMAIN
 from edgewright.targets._tflite.emission import Emission
 from edgewright.targets._tflite.rules import Rules
-from edgewright.targets._tflite.rules.images import image, image_out
-from edgewright.targets._tflite.rules.padding import sliced
+from edgewright.targets._tflite.rules.images import image, image_out, reshaped
+from edgewright.targets._tflite.rules.padding import cut, pad_with, sliced
 from edgewright.targets._tflite.rules.window import SAME, VALID, Window, window_of
 from edgewright.targets._tflite.weights import Change
 
+_DENSE = 4
+"""Groups up to which zeros between them cost less than moving data for a depthwise convolution."""
 _PERMS = {3: (1, 2, 0), 4: (1, 2, 3, 0), 5: (2, 3, 4, 1, 0)}
 
 
@@ -26,8 +28,11 @@ def conv_transpose(e: Emission, node: ir.Node) -> None:
     TensorFlow Lite has neither groups nor dilations here: the kernel holds zeros instead.
     """
     window = _window(e, node)
-    rank = len(e.shape(node, 0))
-    change = _rearranged(window.dilations, node.attributes.get_int("group", 1) or 1, rank)
+    rank, group = len(e.shape(node, 0)), node.attributes.get_int("group", 1) or 1
+    if rank == 4 and group > _DENSE and e.shape(node, 1)[:2] == (group, 1):
+        _depthwise(e, node, window)
+        return
+    change = _rearranged(window.dilations, group, rank)
     weights = e.weights(node, 1, _PERMS[rank], change=change)
     if rank == 3:
         window = window.axes(-1, 0)
@@ -58,6 +63,52 @@ def _slide(e: Emission, node: ir.Node, window: Window, operands: Sequence[int], 
     if padding is None:
         begin = [0, *(before for before, _ in window.pads), 0]
         sliced(e, made, begin, shape, node.name or "crop", into=last)
+
+
+def _depthwise(e: Emission, node: ir.Node, window: Window) -> None:
+    """DEPTHWISE_CONV_2D with the kernel turned around, over the input with zeros between its elements."""
+    data = _spread(e, e.input(node, 0), window.strides, node.name or "spread")
+    sizes = e.tensor(data).shape[1:3]
+    each = list(zip(window.reach, window.pads, window.out, sizes, strict=True))
+    before = [reach - 1 - low for reach, (low, _), _, _ in each]
+    after = [o - 1 + reach - n - low for (reach, _, o, n), low in zip(each, before, strict=True)]
+    pads = [(0, 0), *zip(before, after, strict=True), (0, 0)]
+    data = cut(e, data, pads, node.name or "cut")
+    grown = [(max(low, 0), max(high, 0)) for low, high in pads]
+    if any(map(any, grown)):
+        data = pad_with(e, data, grown, node.name or "pad")
+    weights = e.weights(node, 1, (1, 2, 3, 0), change=_TURNED)
+    bias = e.bias(node, 2, data, weights, e.out_shape(node)[-1])
+    e.op(
+        "DEPTHWISE_CONV_2D",
+        [data, weights, bias],
+        [e.output(node)],
+        "DepthwiseConv2DOptions",
+        padding=VALID,
+        strideH=1,
+        strideW=1,
+        dilationHFactor=window.dilations[0],
+        dilationWFactor=window.dilations[1],
+        depthMultiplier=1,
+        fusedActivationFunction=e.activation(node),
+    )
+
+
+def _spread(e: Emission, data: int, strides: Sequence[int], name: str) -> int:
+    """Returns [N, H, W, C] with zeros behind every element, so many that strides lie between them."""
+    n, height, width, channels = e.tensor(data).shape
+    rows, columns = strides
+    if columns > 1:
+        single = reshaped(e, data, (n * height, width, 1, channels), f"{name}/columns")
+        data = pad_with(e, single, [(0, 0), (0, 0), (0, columns - 1), (0, 0)], f"{name}/columns")
+    if rows > 1:
+        single = reshaped(e, data, (n, height, 1, width * columns * channels), f"{name}/rows")
+        data = pad_with(e, single, [(0, 0), (0, 0), (0, rows - 1), (0, 0)], f"{name}/rows")
+    return reshaped(e, data, (n, height * rows, width * columns, channels), f"{name}/spread")
+
+
+def _turned(array: NDArray[Any]) -> NDArray[Any]:
+    return array[:, ::-1, ::-1]
 
 
 def _window(e: Emission, node: ir.Node) -> Window:
@@ -121,5 +172,7 @@ def _block_diagonal(array: NDArray[Any], outputs: int, group: int) -> NDArray[An
     rows = [[part if i == j else np.zeros_like(part) for j in range(group)] for i, part in enumerate(parts)]
     return np.concatenate([np.concatenate(row, axis=-1) for row in rows], axis=outputs)
 
+
+_TURNED = Change("turned", _turned)
 
 RULES: Rules = {(DOMAIN, "ConvTranspose"): conv_transpose}
