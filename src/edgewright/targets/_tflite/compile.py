@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgewright.core.target import Plan
 from edgewright.errors import StepFailed
-from edgewright.graph.channels_last import to_channels_last
+from edgewright.graph.channels_last import INNER, to_channels_last
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.shapes import bind_axes, infer_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
@@ -59,7 +59,11 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
     return Compiled(
         content,
         trace,
-        {names[t]: (v.name or "", _perm(v)) for t, v in emission.origins.items() if names[t] in written},
+        {
+            names[t]: (v.name or "", _perm(v))
+            for t, v in emission.origins.items()
+            if names[t] in written and INNER not in v.metadata_props  # no order of axes tells how those are stored
+        },
         {name: border for name, (_, border) in inputs.items() if border is not None},
         {name: border for name, (_, border) in outputs.items() if border is not None},
         integers.notes,
