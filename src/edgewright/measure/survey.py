@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from edgewright.core.codec import encode_json
 from edgewright.core.recipe import StepSpec
@@ -29,13 +29,19 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class SurveyStep:
-    """Asks every target whether it takes the model. Inputs: model. Writes `survey.json`."""
+    """Asks every target whether it takes the model. Inputs: model. Writes `survey.json`.
+
+    Attributes:
+        targets: Names.
+        settings: Name -> the target's own fields: what it refuses may depend on them, as on the memory of a board.
+    """
 
     name: ClassVar[str] = "survey"
     version: ClassVar[int] = 1
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime", "openvino")
 
     targets: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """Loads the graph once and asks."""
@@ -49,7 +55,7 @@ class SurveyStep:
         refusals = {}
         for index, name in enumerate(self.targets):
             context.progress(index / len(self.targets), f"asking {name}")
-            target = registry.make("targets", StepSpec(name))
+            target = registry.make("targets", StepSpec(name, dict(self.settings.get(name, {}))))
             refusals[name] = tuple(target.refuses(graph))  # type: ignore[attr-defined]
         quantized = "QuantizeLinear" in operators and "DequantizeLinear" in operators
         (out / "survey.json").write_bytes(encode_json(Survey(quantized, refusals, operators)))

@@ -104,7 +104,9 @@ class _Search:
 
     def _survey(self, imported: Result) -> Survey:
         self.observer.phase("profile")
-        spec = StepSpec("survey", {"targets": [target.name for target in self.request.targets]})
+        targets = self.request.targets
+        settings = {target.name: dict(target.config) for target in targets if target.config}
+        spec = StepSpec("survey", {"targets": [target.name for target in targets], "settings": settings})
         return read(self.executor.run("measure", spec, {"model": imported.as_input()}), "survey.json", Survey)
 
     def _begin(self, found: Imported, reference: Candidate, audit: Audit) -> Study:
