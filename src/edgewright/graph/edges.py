@@ -68,14 +68,14 @@ def insert_before(graph: ir.Graph, node: ir.Node, index: int, params: Numbers) -
     """Lets one input of `node` pass through integers of `params`; a constant is stored as such integers."""
     value = node.inputs[index]
     assert value is not None
-    array = numbers(value)
-    made = _pair(graph, value, params, f"{value.name}/{node.name}") if array is None else []
+    array, name = numbers(value), f"{value.name}/{node.name}/{index}"
+    made = _pair(graph, value, params, name) if array is None else []
     if array is not None:
         info = np.iinfo(params.dtype)
         grid = Grid(params.dtype, int(info.min), int(info.max))
         integers = quantise(array, params.scale, params.zero, grid)
-        stored = add_initializer(graph, f"{value.name}/{node.name}/quantised", integers)
-        made = [_dequantize(graph, stored, params, f"{value.name}/{node.name}")]
+        stored = add_initializer(graph, f"{name}/quantised", integers)
+        made = [_dequantize(graph, stored, params, name)]
     graph.insert_before(node, made)
     node.replace_input_with(index, made[-1].outputs[0])
 
