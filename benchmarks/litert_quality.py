@@ -138,52 +138,84 @@ def widen(bench: Bench, rows: str) -> None:
     bench.data.write_text(json.dumps(said))
 
 
+@dataclass(slots=True)
+class Comparison:
+    """All rows of one model.
+
+    Attributes:
+        bench: The model and its data.
+        judge: Scores artifacts.
+        passes: Fields of `static-int8` beside the scheme.
+        notes: Name of a row -> its last columns.
+    """
+
+    bench: Bench
+    judge: Judge
+    passes: Mapping[str, Any]
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def quantised(self, scheme: str, statistics: Path) -> Path:
+        spec = StepSpec("static-int8", {"scheme": scheme, **self.passes})
+        return self.bench.step("passes", spec, model=self.bench.model, statistics=statistics)
+
+    def floats(self) -> Row:
+        made = self.bench.step("targets", StepSpec("onnxruntime"), model=self.bench.model)
+        base = self.judge.add("float, ONNX Runtime", made)
+        made = self.bench.step("targets", StepSpec("litert"), model=self.bench.model)
+        self.judge.add("float, LiteRT", made, base, base)
+        return base
+
+    def beside(self, name: str, model: Path, base: Row) -> Row | None:
+        """Adds ONNX Runtime on a quantised model."""
+        try:
+            artifact = self.bench.step("targets", StepSpec("onnxruntime"), model=model)
+        except EdgewrightError as error:
+            CONSOLE.print(f"  {name}, ONNX Runtime: {error.message.splitlines()[0]}")
+            return None
+        row = self.judge.add(f"{name}, ONNX Runtime", artifact, base)
+        equal, decibels = parity(self.bench, model, artifact, PARITY)
+        self.notes[row.name] = (f"{equal:.1%}", f"{decibels:.1f}", "", "")
+        return row
+
+    def litert(self, name: str, model: Path, base: Row, same: Row | None) -> None:
+        """Adds LiteRT on the same."""
+        config = {"integer_only": "int8"} if name.endswith("-full") else {}
+        try:
+            artifact = self.bench.step("targets", StepSpec("litert", config), model=model)
+        except EdgewrightError as error:
+            CONSOLE.print(f"  {name}, LiteRT: {error.message}")
+            return
+        row = self.judge.add(f"{name}, LiteRT", artifact, base, same)
+        equal, decibels = parity(self.bench, model, artifact, PARITY)
+        size = (artifact / "model.tflite").stat().st_size / 2**20
+        self.notes[row.name] = (f"{equal:.1%}", f"{decibels:.1f}", f"{size:.2f}", integer_share(artifact))
+
+    def table(self, model: str) -> Table:
+        figure = self.judge.rows[0].quality.figures[0]
+        made = Table("", figure.metric, "minus float", "minus ONNX Runtime, same file")
+        made.title = f"{model}, {figure.samples} samples"
+        for title in ("same", "dB", "MiB", "integers"):
+            made.add_column(title)
+        for row in self.judge.rows:
+            value = f"{row.quality.figures[0].value:.4f}"
+            notes = self.notes.get(row.name, ("",) * 4)
+            made.add_row(row.name, value, told(row.to_float), told(row.to_same), *notes)
+        return made
+
+
 def run(model: str, work: Path, schemes: tuple[str, ...], passes: Mapping[str, Any], limit: int | None) -> None:
     """Prints the table of one model."""
     bench = prepare(model, work)
     if model in ROWS:
         widen(bench, ROWS[model])
     statistics = bench.step("passes", StepSpec("calibrate", {"channels": True}), model=bench.model, data=bench.data)
-    judge, notes = Judge(bench, limit), {}
-    base = judge.add("float, ONNX Runtime", bench.step("targets", StepSpec("onnxruntime"), model=bench.model))
-    judge.add("float, LiteRT", bench.step("targets", StepSpec("litert"), model=bench.model), base, base)
-    own = bench.step(
-        "passes", StepSpec("static-int8", {"scheme": "onnxruntime-u8s8", **passes}), **_inputs(bench, statistics)
-    )
-    judge.add("onnxruntime-u8s8, ONNX Runtime", bench.step("targets", StepSpec("onnxruntime"), model=own), base)
+    compared = Comparison(bench, Judge(bench, limit), passes)
+    base = compared.floats()
+    compared.beside("onnxruntime-u8s8", compared.quantised("onnxruntime-u8s8", statistics), base)
     for scheme in schemes:
-        quantised = bench.step(
-            "passes", StepSpec("static-int8", {"scheme": scheme, **passes}), **_inputs(bench, statistics)
-        )
-        same = None
-        try:
-            same = judge.add(
-                f"{scheme}, ONNX Runtime", bench.step("targets", StepSpec("onnxruntime"), model=quantised), base
-            )
-        except EdgewrightError as error:
-            CONSOLE.print(f"  {scheme}, ONNX Runtime: {error.message.splitlines()[0]}")
-        config = {"integer_only": "int8"} if scheme.endswith("-full") else {}
-        try:
-            artifact = bench.step("targets", StepSpec("litert", config), model=quantised)
-        except EdgewrightError as error:
-            CONSOLE.print(f"  {scheme}, LiteRT: {error.message}")
-            continue
-        row = judge.add(f"{scheme}, LiteRT", artifact, base, same)
-        equal, decibels = parity(bench, quantised, artifact, PARITY)
-        size = (artifact / "model.tflite").stat().st_size / 2**20
-        notes[row.name] = (f"{equal:.1%}", f"{decibels:.1f}", f"{size:.2f}", integer_share(artifact))
-    table = Table("", judge.rows[0].quality.figures[0].metric, "minus float", "minus ONNX Runtime, same file")
-    for title in ("same", "dB", "MiB", "integers"):
-        table.add_column(title)
-    table.title = f"{model}, {judge.rows[0].quality.figures[0].samples} samples"
-    for row in judge.rows:
-        figure = f"{row.quality.figures[0].value:.4f}"
-        table.add_row(row.name, figure, told(row.to_float), told(row.to_same), *notes.get(row.name, ("",) * 4))
-    CONSOLE.print(table)
-
-
-def _inputs(bench: Bench, statistics: Path) -> dict[str, Path]:
-    return {"model": bench.model, "statistics": statistics}
+        quantised = compared.quantised(scheme, statistics)
+        compared.litert(scheme, quantised, base, compared.beside(scheme, quantised, base))
+    CONSOLE.print(compared.table(model))
 
 
 def main() -> None:
@@ -192,10 +224,12 @@ def main() -> None:
     parser.add_argument("--schemes", default="litert-s8s8,litert-s8s8-full")
     parser.add_argument("--ranges", default="minmax", help="of activations, see static-int8")
     parser.add_argument("--weights", default="minmax", help="of weights, see static-int8")
+    parser.add_argument("--keep-float", default="", help="node names, patterns or selectors, with commas between")
     parser.add_argument("--limit", type=int, default=None, help="samples to judge")
     said = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        passes = {"ranges": said.ranges, "weights": said.weights}
+        kept = tuple(name for name in said.keep_float.split(",") if name)
+        passes = {"ranges": said.ranges, "weights": said.weights, "keep_float": kept}
         run(said.model, Path(work), tuple(said.schemes.split(",")), passes, said.limit)
 
 
