@@ -282,3 +282,25 @@ def test_an_input_that_is_an_output_stays(tools: Any) -> None:
     after = tools.solved(model, moved_inputs=frozenset({x}), moved_outputs=frozenset({x, y}))
     assert static_shape(after.graph.inputs[0]) == MAP
     assert [value.name for value in after.graph.outputs] == [y, x]
+
+
+def test_weights_quantised_in_blocks_keep_their_order(tools: Any, check: Any) -> None:
+    """Permuting their rows would part what shares a scale: the map is moved instead, or what is dequantised."""
+    b, rng = tools.Builder(opset=21), np.random.default_rng(0)
+    flat = b.op("Flatten", [conv(b, b.input(*MAP))], [1, 288])
+    stored = b.const(rng.integers(-127, 128, (288, 5)).astype(np.int8))
+    scales = b.const(rng.uniform(0.01, 0.02, (288 // 16, 5)).astype(np.float32))
+    weights = b.op("DequantizeLinear", [stored, scales], [288, 5], axis=0, block_size=16)
+    after, left = check(b, b.op("MatMul", [flat, weights], [1, 5]))
+    assert len(left) == 2
+    assert next(node for node in after.graph if node.op_type == "DequantizeLinear").inputs[0].name == stored
+
+
+def test_a_constant_quantised_in_the_graph_follows_its_reader(tools: Any, check: Any) -> None:
+    b, rng = tools.Builder(), Random(0)
+    y = conv(b, b.input(*MAP))
+    factor = b.weight(rng, 8, 6, 6)
+    b.shapes[factor] = (8, 6, 6)
+    after, left = check(b, b.op("GlobalMaxPool", [b.op("Mul", [y, b.quantised(factor)], MAP)], [1, 8, 1, 1]))
+    assert len(left) == 1
+    assert static_shape(next(n for n in after.graph if n.op_type == "QuantizeLinear").outputs[0]) == (6, 6, 8)

@@ -14,8 +14,8 @@ def is_constant(value: ir.Value) -> bool:
         return False
     if node.op_type == "Constant":
         return ir.convenience.get_const_tensor(value) is not None
-    if node.op_type not in ("DequantizeLinear", "QuantizeLinear"):
-        return False
+    if node.op_type not in ("DequantizeLinear", "QuantizeLinear") or node.attributes.get_int("block_size"):
+        return False  # blocks of weights share a scale in the order they have
     return all(given is None or is_constant(given) for given in node.inputs)
 
 

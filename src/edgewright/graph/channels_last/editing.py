@@ -148,12 +148,8 @@ class Edit:
 
     def _requantised(self, node: ir.Node, value: ir.Value, want: Layout) -> ir.Value:
         """Returns a copy of constant quantisers whose integers are stored as `want`."""
-        rank = len(want.order)
-        axis = (node.attributes.get_int("axis", 1) or 0) % max(rank, 1)
+        axis = (node.attributes.get_int("axis", 1) or 0) % max(len(want.order), 1)
         data, *rest = (given for given in node.inputs if given is not None)
-        ranks = {len(static_shape(given) or ()) for given in rest}
-        if ranks == {rank} and rank > 1:
-            return self._moved(value, value, identity(rank), want, node.name or "", pair=False)
         along = [part for part in want.inner if part.axis == axis]
         parameters = [
             self.fetch(given, Layout((0,), tuple(type(p)(0, p.sizes, p.order) for p in along)), node.name or "")

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from edgewright.graph.channels_last.constants import is_constant
 from edgewright.graph.channels_last.editing import Edit
 from edgewright.graph.channels_last.layouts import identity
-from edgewright.graph.channels_last.marks import NAME, mark
+from edgewright.graph.channels_last.marks import INNER, NAME, PERM, mark
 from edgewright.graph.channels_last.problem import Problem, border
 from edgewright.graph.channels_last.spatial import spatial_state
 from edgewright.graph.shapes import static_shape
@@ -83,7 +83,8 @@ def _serve_output(graph: ir.Graph, position: int, value: ir.Value, edit: Edit, m
     served.name, served.shape = name, ir.Shape(shape)
     if dtype is not None:
         served.type = ir.TensorType(dtype)
-    served.metadata_props.pop("edgewright.perm", None)
+    for said in (PERM, INNER):
+        served.metadata_props.pop(said, None)
     if not want.plain:
         mark(served, want)
 
