@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NAMED = re.compile(
     r"(?:Unknown (?:layer|object|activation function)|Could not (?:locate|find) (?:class|function)):? '?([\w>.]+)"
 )
+_MOST_UNROLLED = 64
+"""Steps of a recurrent layer that become as many copies of its operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,31 @@ def _load(file: KerasFile) -> Any:
         raise SourceError(f"{file.path}: Keras {keras.__version__} cannot read it: {what}", hint=ADVICE) from error
 
 
+def _unroll(model: Any) -> None:
+    """Writes short GRU and SimpleRNN step after step: tf2onnx would make a loop of them, which few targets take.
+
+    An LSTM it knows, and so it does the GRU of Keras 2.
+    """
+    for layer in getattr(model, "layers", ()):
+        for one in (layer, getattr(layer, "forward_layer", None), getattr(layer, "backward_layer", None)):
+            known = one is not None and type(one).__name__ in ("GRU", "SimpleRNN")
+            if known and 0 < _steps(layer) <= _MOST_UNROLLED:
+                one.unroll = True
+        _unroll(layer)
+
+
+def _steps(layer: Any) -> int:
+    """Returns how many steps a recurrent layer takes; 0 where that is not fixed."""
+    shape = getattr(getattr(layer, "input", None), "shape", None)
+    return int(shape[1] or 0) if shape is not None and len(shape) == 3 else 0
+
+
 def _function(model: Any, file: KerasFile) -> _tensorflow.Function:
     if not getattr(model, "inputs", None):
         hint = "give the first layer a shape (keras.Input), call the model once, and save it again"
         raise SourceError(f"{file.path}: the model does not say what shape it takes", hint=hint)
+    if file.keras >= 3:
+        _unroll(model)
     structure = _structure(model)
 
     def call(*tensors: Any) -> Sequence[Any]:

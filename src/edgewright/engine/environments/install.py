@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -31,6 +32,8 @@ _PIP = (
 """No dependency is resolved and no build runs: exactly the files of the lock, or nothing."""
 
 _WAITING = "another installation is running: waiting for it"
+_TAKEN = re.compile(r"^(?:Collecting|Processing) ", re.M)
+"""How pip begins with a package, from an index or from a folder."""
 _SHARE_COLLECTED, _SHARE_INSTALLED = 0.45, 0.45
 """Shares of the time: fetching the files of the lock, and unpacking them."""
 
@@ -154,7 +157,7 @@ class _Log:
 
 
 def _how_far(lock: locks.Lock, made: Path, log: str) -> tuple[float, str]:
-    collected = log.count("\nCollecting ") + log.startswith("Collecting ")
+    collected = len(_TAKEN.findall(log))
     fetched = min(1.0, collected / max(1, len(lock.pins)))
     if "Installing collected packages" not in log:
         return _SHARE_COLLECTED * fetched, f"fetching package {collected} of {len(lock.pins)}"
