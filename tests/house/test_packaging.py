@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "edgewright"
 MODULES = {
     "cyclonedx-python-lib": "cyclonedx",
+    "ethos-u-vela": "ethosu",
     "opencv-python-headless": "cv2",
     "tensorflow-cpu": "tensorflow",
     "tf-keras": "tf_keras",
