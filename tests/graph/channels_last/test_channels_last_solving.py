@@ -23,7 +23,7 @@ RECIPES = st.lists(st.tuples(st.integers(0, 999), st.integers(0, 2**30)), min_si
 
 def examples(count: int) -> settings:
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=count, deadline=None, suppress_health_check=quiet)
+    return settings(max_examples=count, deadline=None, suppress_health_check=quiet, derandomize=True)
 
 
 @examples(15)
@@ -45,7 +45,7 @@ def borders(model: ir.Model, moved: bool) -> dict[str, frozenset[str | None]]:
 def test_a_solved_graph_with_quantisers_computes_the_same(tools: Any, recipe: list[tuple[int, int]]) -> None:
     model = tools.grow(recipe, quantise=True)
     after = tools.solved(model)
-    tools.assert_same(model, after)
+    tools.assert_same(model, after, steps=2)
     assert_pairs(after)
 
 
@@ -57,7 +57,7 @@ def test_many_solved_graphs_compute_the_same(
 ) -> None:
     model = tools.grow(recipe, quantise=quantise)
     after = tools.solved(model, **borders(model, moved))
-    tools.assert_same(model, after)
+    tools.assert_same(model, after, steps=2 if quantise else 0)
     assert_pairs(after)
 
 
