@@ -14,7 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgewright.formats.tflite.convert import to_onnx
+from edgewright.errors import SourceError
+from edgewright.formats.tflite.convert import differences, to_onnx
 from edgewright.formats.tflite.reader import parse
 from edgewright.graph.check import check_file
 from edgewright.graph.load import save, tensor_specs
@@ -233,6 +234,13 @@ CASES = [
     case("UNIDIRECTIONAL_SEQUENCE_LSTM", lstm(4), (2, 4, H), options("UnidirectionalSequenceLSTM", **LSTM)),
     case(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        lstm(8),
+        (2, 8, H),
+        options("UnidirectionalSequenceLSTM", **LSTM, cellClip=10.0),
+        "clipped as Keras does",
+    ),
+    case(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
         lstm(4, coupled=True, peepholes=True),
         (2, 4, H),
         options("UnidirectionalSequenceLSTM", **LSTM),
@@ -282,3 +290,38 @@ def test_operator_agrees_with_litert(
     difference, _ = compared(build_tflite(tensors, [(op, takes, list(gives), made)], inputs, list(gives)), tmp_path)
     assert difference.samples == 3
     assert difference.snr_db is None or difference.snr_db > 95
+
+
+def placed(given: Sequence[Any], tensor: Any) -> tuple[list[Any], list[int]]:
+    """Tensors, and their numbers as an operator reads them."""
+    tensors, takes = [], []
+    for value in given:
+        takes.append(-1 if value is None else len(tensors))
+        if value is not None:
+            shape = value if isinstance(value, tuple) else value.shape
+            data = value if isinstance(value, np.ndarray) else None
+            tensors.append(tensor(shape, data, variable=isinstance(value, Variable)))
+    return tensors, takes
+
+
+@pytest.mark.parametrize(("steps", "told"), [(8, 0), (11, 1)])
+def test_a_clipped_cell_state_is_told_where_it_may_matter(
+    steps: int, told: int, build_tflite: Any, tensor: Any
+) -> None:
+    tensors, takes = placed(lstm(steps), tensor)
+    tensors.append(tensor((2, steps, H)))
+    made = options("UnidirectionalSequenceLSTM", **LSTM, cellClip=10.0)
+    output = len(tensors) - 1
+    graph = parse(build_tflite(tensors, [("UNIDIRECTIONAL_SEQUENCE_LSTM", takes, [output], made)], [0], [output]))
+    assert len(differences(graph)) == told
+
+
+def test_an_operator_with_a_projection_is_refused(build_tflite: Any, tensor: Any) -> None:
+    given = lstm(4)
+    given[16] = numbers(H, H)
+    tensors, takes = placed(given, tensor)
+    tensors.append(tensor((2, 4, H)))
+    output, made = len(tensors) - 1, options("UnidirectionalSequenceLSTM", **LSTM)
+    content = build_tflite(tensors, [("UNIDIRECTIONAL_SEQUENCE_LSTM", takes, [output], made)], [0], [output])
+    with pytest.raises(SourceError, match="with a projection or layer normalisation is not supported"):
+        to_onnx(parse(content))

@@ -70,6 +70,7 @@ class TfliteSource:
             graph = cutting.cut(graph, self.outputs)
             content = _litert.with_outputs(content, graph.outputs)
         model, notes = tidy.tidy(convert.to_onnx(graph, integer_io=self.integer_io))
+        notes = (*notes, *convert.differences(graph))
         path = load.save(model, out)
         check.check_file(path)
         context.progress(0.5, "translated")

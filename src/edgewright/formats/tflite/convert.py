@@ -76,6 +76,14 @@ def _write(emitter: Emitter, op: TfliteOperator) -> None:
         ) from error
 
 
+def differences(graph: TfliteGraph) -> tuple[str, ...]:
+    """Returns what the translation leaves out on purpose, for a reader."""
+    return tuple(
+        f'the cell state of "{name}" is clipped in the file, not in ONNX; it matters only where it grows that large'
+        for name in recurrent.clipped(graph)
+    )
+
+
 def is_quantised(graph: TfliteGraph) -> bool:
     """Returns whether activations are scaled integers."""
     return any(t.data is None and t.scaled for t in graph.tensors)

@@ -186,6 +186,10 @@ class Emitter:
         """Returns whether a tensor is there channels-first without another node."""
         return number in self._first
 
+    def has_last(self, number: int) -> bool:
+        """Returns whether a tensor is there in the file's layout without another node."""
+        return number in self._last
+
     def last(self, number: int) -> ir.Value:
         """Returns a tensor in the file's own layout."""
         if number not in self._last:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgewright.errors import SourceError
 from edgewright.formats.tflite.emitter import Emitter
 from edgewright.formats.tflite.layouts import Rule, ints
-from edgewright.formats.tflite.reader import TfliteOperator
+from edgewright.formats.tflite.reader import TfliteGraph, TfliteOperator
 
 VARIABLES = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN")
 """Operators whose variable tensors are states that start from zero."""
@@ -140,13 +140,26 @@ def _state(e: Emitter, number: int) -> ir.Value | None:
     return e.node("Unsqueeze", [e.last(number), ints(e, [0], name)], f"{name}_given")
 
 
+def clipped(graph: TfliteGraph) -> tuple[str, ...]:
+    """Returns the LSTM layers whose cell state the file clips where ONNX does not, by their output.
+
+    A cell state grows by at most 1 in a step, so no shorter sequence reaches the limit.
+    """
+    layers = (op for op in graph.operators if op.op in VARIABLES and op.options.get("cell_clip", 0) > 0)
+    return tuple(graph.tensors[op.outputs[0]].name for op in layers if _steps(graph, op) > op.options["cell_clip"])
+
+
+def _steps(graph: TfliteGraph, op: TfliteOperator) -> int:
+    axis, tensor = 0 if op.options["time_major"] else 1, graph.tensors[op.inputs[0]]
+    return 2**31 if tensor.dynamic[axis] else tensor.shape[axis]
+
+
 def _check(e: Emitter, op: TfliteOperator, unknown: Sequence[int]) -> None:
     what = next(
         (
             words
             for wrong, words in (
                 (any(op.inputs[n] >= 0 for n in unknown if n < len(op.inputs)), "a projection or layer normalisation"),
-                (op.options["cell_clip"] != 0, "a clipped cell state"),
                 (op.options["activation"] not in _ACTIVATIONS, f"fused activation {op.options['activation']}"),
             )
             if wrong

@@ -70,7 +70,11 @@ def transpose(e: Emitter, op: TfliteOperator) -> None:
     elif order == TO_FIRST and same and e.has_first(op.inputs[0]):
         e.alias(op.outputs[0], e.first(op.inputs[0]), first=False)
     else:
-        e.store(op.outputs[0], e.node("Transpose", [e.last(op.inputs[0])], name, perm=order), first=False)
+        source = op.inputs[0]
+        from_first = e.has_first(source) and not e.has_last(source)
+        perm = tuple(TO_LAST[axis] for axis in order) if from_first else order
+        value = value_of(e, source, first=from_first)
+        e.store(op.outputs[0], e.node("Transpose", [value], name, perm=perm), first=False)
 
 
 def pad(e: Emitter, op: TfliteOperator) -> None:
