@@ -56,6 +56,21 @@ def test_a_quantised_keyword_spotter_is_equal_bit_by_bit(bench: Path, run_source
     assert float(np.mean(scores.argmax(1) == labels)) == pytest.approx(0.902, abs=0.0005)
 
 
+@pytest.mark.bench
+@pytest.mark.slow
+def test_the_broken_detector_is_imported_as_broken_as_it_is(bench: Path, run_source: Run) -> None:
+    """Its output holds 0 to 1 in 256 steps, where boxes are hundreds of pixels wide."""
+    source = TfliteSource(samples=2)
+    out, record = run_source(source, model=bench / "yolox_nano" / "yolox_nano_only_int8_quantize.tflite")
+    assert record["snr_db"] is None or record["snr_db"] > 60
+    plan = decode_stored(Plan, (out / "plan.json").read_bytes())
+    assert plan.tensors[-1].scale == (1 / 256,)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 3, 416, 416)).astype(np.float32)
+    (found,) = onnxruntime_evaluator(out / "model.onnx", literal=True)({"serving_default_images:0": image}).values()
+    assert found.max() == 255 / 256
+    assert [node.op_type for node in load(out).graph].count("Transpose") == 1
+
+
 def test_a_truncated_file_is_corrupt(tmp_path: Path, run_source: Run) -> None:
     (tmp_path / "cut.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3\x00\x00")
     with pytest.raises(Corrupt, match=r"cut\.tflite"):
