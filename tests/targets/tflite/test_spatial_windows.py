@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 EXACT = 100.0
-CASES = settings(max_examples=12, deadline=None, derandomize=True)
+CASES = settings(max_examples=5, deadline=None, derandomize=True)
 MANY = settings(max_examples=120, deadline=None)
 
 
