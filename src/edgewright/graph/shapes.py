@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from edgewright.errors import SourceError
+from edgewright.graph.load import weight_bytes
 
 _READ_BYTES = 1 << 12
 """Constants up to this size may decide shapes."""
@@ -47,13 +48,24 @@ def infer_shapes(model: ir.Model, *, strict: bool = False) -> ir.Model:
     return _inferred(model, strict=strict)
 
 
-def bind_axes(model: ir.Model, sizes: Mapping[str, int], *, default: int = 1) -> ir.Model:
+def refresh_shapes(model: ir.Model) -> None:
+    """Infers the shapes of `model` anew, in place; weights stay where they are.
+
+    Raises:
+        SourceError: Inference found a contradiction.
+    """
+    clear_shapes(model)
+    _copy_shapes(_inferred_alone(model, strict=False), model)
+
+
+def bind_axes(model: ir.Model, sizes: Mapping[str, int], *, default: int = 1, computed: bool = True) -> ir.Model:
     """Returns a copy of `model` whose dynamic input axes have sizes, and all shapes that follow from them.
 
     Args:
         model: Left as it is.
         sizes: Axis name -> size.
         default: Size of axes that `sizes` does not name, and of unnamed ones.
+        computed: Also work out the shapes that the graph computes; costs more.
 
     Raises:
         SourceError: The graph does not work out with these sizes.
@@ -65,7 +77,7 @@ def bind_axes(model: ir.Model, sizes: Mapping[str, int], *, default: int = 1) ->
             value.shape = ir.Shape(dims)
     clear_shapes(bound, outputs=True)
     found = _inferred(bound, strict=False)
-    if any(static_shape(value) is None for node in found.graph for value in node.outputs):
+    if computed and any(static_shape(value) is None for node in found.graph for value in node.outputs):
         _copy_folded_shapes(found)
     return found
 
@@ -92,20 +104,27 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 
 
 def _inferred(model: ir.Model, *, strict: bool) -> ir.Model:
-    light = _without_weights(model)
-    try:
-        proto = onnx.shape_inference.infer_shapes(
-            ir.to_proto(light), check_type=strict, strict_mode=strict, data_prop=True
-        )
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        raise SourceError(f"shape inference failed: {_first_lines(error)}", hint=_HINT) from error
+    found = _inferred_alone(model, strict=strict)
     made = ir.external_data.load_to_model(model.clone())
-    _copy_shapes(ir.from_proto(proto), made)
+    _copy_shapes(found, made)
     return made
 
 
+def _inferred_alone(model: ir.Model, *, strict: bool) -> ir.Model:
+    """Returns the graph with its shapes, without weights."""
+    try:
+        proto = ir.to_proto(_without_weights(model))
+        return ir.from_proto(
+            onnx.shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
+        )
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise SourceError(f"shape inference failed: {_first_lines(error)}", hint=_HINT) from error
+
+
 def _without_weights(model: ir.Model) -> ir.Model:
-    """Returns a copy whose weights are inputs: inference reads small constants only, and copies what it is given."""
+    """Returns the model, or a copy whose weights are inputs: inference reads small constants, and copies all."""
+    if weight_bytes(model) <= _READ_BYTES:
+        return model
     light = model.clone()
     given = {id(value) for value in light.graph.inputs}
     for name, value in list(light.graph.initializers.items()):

@@ -8,7 +8,7 @@ from edgewright.core.target import Plan
 from edgewright.errors import StepFailed
 from edgewright.graph.channels_last import INNER, to_channels_last
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
-from edgewright.graph.shapes import bind_axes, infer_shapes
+from edgewright.graph.shapes import bind_axes, refresh_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
 from edgewright.targets._tflite.claims import ruled
 from edgewright.targets._tflite.constants import store_integers
@@ -75,12 +75,13 @@ def prepare(model: ir.Model, options: Options) -> ir.Model:
     from edgewright.targets._tflite.folding import fold
     from edgewright.targets._tflite.lowering.functions import expand_functions
 
-    solved = fold(bind_axes(model, {}, default=options.batch))
+    solved = fold(bind_axes(model, {}, default=options.batch, computed=False))
     rewrite_dynamic(solved.graph)
     store_integers(solved.graph)
     rewrite_quantised(solved.graph)
     while expand_functions(solved, ruled()):
-        solved = fold(infer_shapes(solved))
+        refresh_shapes(solved)
+        solved = fold(solved)
     solved = lower(solved, LOWERINGS)
     inputs, outputs = moved_borders(solved.graph, options)
     to_channels_last(solved, inputs, outputs)

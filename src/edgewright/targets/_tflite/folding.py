@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
 from edgewright.graph.quantisers import is_constant, numbers
-from edgewright.graph.shapes import infer_shapes, static_shape
+from edgewright.graph.shapes import refresh_shapes, static_shape
 
 _KEPT = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant")
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
@@ -26,7 +26,7 @@ def fold(model: ir.Model) -> ir.Model:
         if not sum(_fold(model, node) for node in list(model.graph)):
             return model
         ir.passes.common.RemoveUnusedNodesPass()(model)
-        model = infer_shapes(model)
+        refresh_shapes(model)
     return model
 
 

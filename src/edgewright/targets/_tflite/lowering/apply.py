@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgewright.graph.initializers import add_initializer
 from edgewright.graph.quantisers import numbers
-from edgewright.graph.shapes import infer_shapes, static_shape
+from edgewright.graph.shapes import refresh_shapes, static_shape
 
 _ROUNDS = 6
 
@@ -80,7 +80,7 @@ def lower(model: ir.Model, rules: Mapping[str, Rule]) -> ir.Model:
         if not sum(_replace(lowering, node, rules) for node in list(model.graph)):
             return model
         ir.passes.common.RemoveUnusedNodesPass()(model)
-        model = lowering.model = infer_shapes(model)
+        refresh_shapes(model)
     return model
 
 
