@@ -85,10 +85,10 @@ def _unroll(model: Any) -> None:
     An LSTM it knows, and so it does the GRU of Keras 2.
     """
     for layer in getattr(model, "layers", ()):
-        for one in (layer, getattr(layer, "forward_layer", None), getattr(layer, "backward_layer", None)):
-            known = one is not None and type(one).__name__ in ("GRU", "SimpleRNN")
-            if known and 0 < _steps(layer) <= _MOST_UNROLLED:
-                one.unroll = True
+        parts = (layer, getattr(layer, "forward_layer", None), getattr(layer, "backward_layer", None))
+        for part in parts if 0 < _steps(layer) <= _MOST_UNROLLED else ():
+            if type(part).__name__ in ("GRU", "SimpleRNN"):
+                setattr(part, "unroll", True)  # noqa: B010 - the type checker knows no Keras layer
         _unroll(layer)
 
 
