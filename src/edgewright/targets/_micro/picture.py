@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from edgewright.formats.tflite.reader import TfliteGraph
@@ -84,9 +83,3 @@ def _step(graph: TfliteGraph, step: int) -> str:
 
 def _short(name: str, letters: int) -> str:
     return name if len(name) <= letters else "..." + name[-(letters - 3) :]
-
-
-def legend(buffers: Sequence[Buffer]) -> str:
-    """Returns the tensors that live at the peak as text, one per line."""
-    step, alive = peak(buffers)
-    return "\n".join(f"operator {step}: {b.name} {b.size} bytes" for b in alive)

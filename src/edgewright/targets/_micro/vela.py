@@ -20,8 +20,6 @@ FOLDER = "ethos-u"
 _SECONDS = 600
 _KIB = 1024
 _SHARES = re.compile(r"(CPU|NPU) operators = (\d+) \(")
-_ON_CPU = re.compile(r"^Warning: (.*(?:CPU|placing on the).*)$", re.MULTILINE)
-_SYSTEMS = {"u55": "Ethos_U55_High_End_Embedded", "u65": "Ethos_U65_High_End", "u85": "Ethos_U85_SYS_DRAM_Mid"}
 
 
 @dataclass(frozen=True, slots=True)
