@@ -85,10 +85,12 @@ def decide(
         scheme: What the runtime takes.
         keep_float: Node names, patterns with `*`, or selectors (`SELECTORS`).
         ops: Quantise only these of the scheme's operators; all of them when empty.
-        masked: Activations that 8 bits cannot hold, and why (`masks.masked`): what reads them computes in float.
+        masked: Activations that 8 bits cannot hold, and why (`masks.masked`): what reads them computes in float, but
+            where the scheme has no float.
     """
     allowed = set(ops) & set(scheme.quantized) if ops else set(scheme.quantized)
-    search = _Search(scheme, kept_float(graph, (*scheme.keep_float, *keep_float)), dict(masked or {}))
+    unfit = {} if scheme.whole else dict(masked or {})
+    search = _Search(scheme, kept_float(graph, (*scheme.keep_float, *keep_float)), unfit)
     for node in graph:
         _leave_masked(search, node, allowed)
     kept = search.kept

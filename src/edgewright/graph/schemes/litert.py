@@ -81,7 +81,13 @@ S8S8 = Scheme(
     interpolates=True,
     biases=True,
 )
-S8S8_FULL = dataclasses.replace(S8S8, name="litert-s8s8-full", whole=True, per_tensor_ops=("Gemm", "MatMul"))
+S8S8_FULL = dataclasses.replace(
+    S8S8,
+    name="litert-s8s8-full",
+    whole=True,
+    per_tensor_ops=("Gemm", "MatMul"),
+    quantized=(*QUANTIZED, "Pow", "Neg"),
+)
 """For `integer_only`, microcontrollers and NPUs: no operator in float, one scale for the weights of a product."""
 S16S8 = dataclasses.replace(
     S8S8,
