@@ -42,7 +42,9 @@ def ceiled_pool(lowering: Lowering, node: ir.Node) -> Sequence[ir.Value] | None:
         pads[rank + axis] += more - strides[axis] if left_out else 0 if counted else more
     kept = {name: attribute.value for name, attribute in node.attributes.items()}
     made = lowering.add(node.op_type, [node.inputs[0]], **{**kept, "pads": pads, "ceil_mode": int(counted)})
-    made.shape = ir.Shape([*shape[:2], *(n - out for n, out in zip(inferred[2:], behind, strict=True))])
+    made.shape = ir.Shape(
+        [*shape[:2], *((o // s) + (not out) for o, s, out in zip(starts, strides, behind, strict=True))]
+    )
     return [made]
 
 
