@@ -111,7 +111,7 @@ def _reads_reordered(lowering: Lowering, node: ir.Node, places: Sequence[int], c
 def _reader(value: ir.Value) -> ir.Node | None:
     """Returns the one node that reads a value, through quantisers."""
     while len(value.uses()) == 1 and not value.is_graph_output():
-        node = value.uses()[0].node
+        node: ir.Node = next(iter(value.uses())).node
         if node.op_type not in (QUANTIZE, DEQUANTIZE):
             return node
         value = node.outputs[0]
