@@ -304,3 +304,45 @@ def test_a_constant_quantised_in_the_graph_follows_its_reader(tools: Any, check:
     after, left = check(b, b.op("GlobalMaxPool", [b.op("Mul", [y, b.quantised(factor)], MAP)], [1, 8, 1, 1]))
     assert len(left) == 1
     assert static_shape(next(n for n in after.graph if n.op_type == "QuantizeLinear").outputs[0]) == (6, 6, 8)
+
+
+def test_quantisers_per_channel_follow_the_channels(tools: Any, check: Any) -> None:
+    b = tools.Builder()
+    y = conv(b, b.input(*MAP))
+    scales = b.const(np.linspace(0.01, 0.2, 8).astype(np.float32))
+    zeros = b.const(np.zeros(8, np.int8))
+    integers = b.op("QuantizeLinear", [y, scales, zeros], MAP, axis=1)
+    y = b.op("DequantizeLinear", [integers, scales, zeros], MAP, axis=1)
+    after, left = check(b, b.op("GlobalMaxPool", [y], [1, 8, 1, 1]))
+    assert len(left) == 1
+    assert [n.attributes["axis"].as_int() for n in after.graph if n.op_type.endswith("eLinear")] == [3, 3]
+
+
+def test_a_product_of_turned_matrices_is_the_turned_product(tools: Any, check: Any) -> None:
+    b = tools.Builder()
+    x, y = b.input(2, 4, 3), b.input(2, 5, 4)
+    left, right = (b.op("Transpose", [v], [2, s[2], s[1]], perm=[0, 2, 1]) for v, s in ((x, (2, 4, 3)), (y, (2, 5, 4))))
+    product = b.op("MatMul", [left, right], [2, 3, 5])
+    after, moved = check(b, b.op("Transpose", [product], [2, 5, 3], perm=[0, 2, 1]))
+    assert not moved
+    assert [value.name for value in next(n for n in after.graph if n.op_type == "MatMul").inputs] == [y, x]  # type: ignore
+
+
+def test_what_names_an_axis_takes_it_whole(tools: Any, check: Any) -> None:
+    b = tools.Builder()
+    flat = b.op("Flatten", [conv(b, b.input(*MAP))], [1, 288])
+    best = b.op("ArgMax", [flat], [1, 1], axis=1)
+    part = b.op("Slice", [flat, b.ints(100), b.ints(200), b.ints(1)], [1, 100])
+    check(b, best, part)
+
+
+def test_transposes_in_a_row_become_one(tools: Any) -> None:
+    from edgewright.graph.channels_last.tidying import tidy
+
+    b = tools.Builder()
+    first = b.op("Transpose", [b.input(2, 3, 4)], [4, 2, 3], perm=[2, 0, 1])
+    model = b.model(b.op("Transpose", [first], [2, 4, 3], perm=[1, 0, 2]))
+    joined = model.clone()
+    tidy(joined)
+    assert len(tools.transposes(joined)) == 1
+    tools.assert_same(model, joined)
