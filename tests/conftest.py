@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run one per core; threads of PyTorch would only wait for others
+
+ON_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+_MAY_SKIP = ("the schemes tried are those of x86", "speaks about x86 on Linux")
+"""Reasons that hold on CI too: tests about one kind of processor."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """On CI nothing is skipped in silence: a missing compiler, browser or library is an error there."""
+    skipped = [_reason(report) for report in terminalreporter.stats.get("skipped", [])]
+    wrong = sorted({reason for reason in skipped if not any(known in reason for known in _MAY_SKIP)})
+    if ON_CI and wrong:
+        terminalreporter.section("skipped on CI")
+        terminalreporter.line("\n".join(wrong))
+        terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _reason(report: Any) -> str:
+    where = report.longrepr
+    return str(where[2]) if isinstance(where, tuple) else str(where)
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +38,6 @@ def bench() -> Path:
     if named and (folder / "README.md").is_file():
         return folder
     reason = f"benchmark data not found: EDGEWRIGHT_BENCH={named!r}"
-    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+    if ON_CI:
         pytest.fail(reason + " (on CI the data must be there)")
     pytest.skip(reason)
