@@ -223,6 +223,20 @@ def test_hard_sigmoid_saturates_in_integers(alpha: float) -> None:
     assert worst(g, made) <= 1.01
 
 
+@pytest.mark.parametrize(("op", "number"), [("Pow", 2.0), ("Div", 1.7)])
+@pytest.mark.parametrize("stored", [False, True])
+def test_squares_and_quotients_of_numbers_are_products(op: str, number: float, stored: bool) -> None:
+    g = QuantisedGraph()
+    data = g.quantised(g.input("x", (1, 4, 6, 6)), *SAME)
+    operand = g.constant(np.float32(number))
+    operand = g.quantised(operand, number / 255, -128) if stored else operand
+    g.output(g.quantised(g.add(op, [data, operand]), 0.04, -3))
+    made = compiled(g)
+    assert [op for op in operators(made) if op not in ("QUANTIZE", "DEQUANTIZE")] == ["MUL"]
+    assert not made.notes
+    assert worst(g, made) <= 1.01
+
+
 def test_hard_sigmoid_is_clipped_where_the_plan_holds_more() -> None:
     g = QuantisedGraph()
     data = g.quantised(g.input("x", (1, 4, 6, 6)), 0.2, 3)

@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from edgewright.graph.edges import given, insert_behind, wanted
 from edgewright.graph.initializers import add_initializer
-from edgewright.graph.quantisers import Numbers, numbers
+from edgewright.graph.quantisers import Numbers
+from edgewright.targets._tflite.stored import real
 
 _TOLERANCE = 1e-6
 
@@ -51,21 +52,27 @@ def _negative(graph: ir.Graph, node: ir.Node, read: Numbers, asked: Numbers) -> 
 
 def _quotient(graph: ir.Graph, node: ir.Node, read: Numbers, asked: Numbers) -> None:
     """Division by one number is multiplication."""
-    divisor = numbers(node.inputs[1])
-    if divisor is not None and divisor.size == 1 and float(divisor.reshape(-1)[0]):
-        reciprocal = _scalar(graph, node, 1.0 / float(divisor.reshape(-1)[0]))
+    divisor = _number(node.inputs[1])
+    if divisor:
+        reciprocal = _scalar(graph, node, 1.0 / divisor)
         _replace(graph, node, "Mul", [node.inputs[0], reciprocal])
 
 
 def _power(graph: ir.Graph, node: ir.Node, read: Numbers, asked: Numbers) -> None:
-    exponent = numbers(node.inputs[1])
-    if exponent is not None and exponent.size == 1 and float(exponent.reshape(-1)[0]) == 2.0:
+    exponent = _number(node.inputs[1])
+    if exponent is not None and abs(exponent - 2.0) < _TOLERANCE:
         _replace(graph, node, "Mul", [node.inputs[0], node.inputs[0]])
 
 
 def _sum(graph: ir.Graph, node: ir.Node, read: Numbers, asked: Numbers) -> None:
     if len(node.inputs) == 2:
         _replace(graph, node, "Add", list(node.inputs))
+
+
+def _number(value: ir.Value | None) -> float | None:
+    """Returns the value of a constant of one element, which other readers may have had quantised."""
+    found = None if value is None else real(value)
+    return float(found.reshape(-1)[0]) if found is not None and found.size == 1 else None
 
 
 def _scalar(graph: ir.Graph, node: ir.Node, value: float) -> ir.Value:
