@@ -173,6 +173,7 @@ def test_every_kind_of_model_computes_the_same_in_onnx(workshop: Workshop) -> No
     workshop.make(*names)
     for name in ("cnn_h5.h5", "cnn_keras2.keras", "cnn_keras2_h5.h5", "gru.keras", "several.keras", "attention.keras"):
         workshop.check(name)
+    assert "Loop" not in ops(workshop.run("gru.keras")[0])
     workshop.check("operators.h5")
     workshop.check("exported")
     folder, record = workshop.check("fixed.keras")
