@@ -41,7 +41,8 @@ class Axis:
         if self.coordinates == "half_pixel" or (self.coordinates == "pytorch_half_pixel" and self.out > 1):
             return half
         if self.coordinates == "half_pixel_symmetric":
-            return half + np.float32(self.size / 2 * (1 - self.out / (float(scale) * self.size)))
+            share = np.float32(self.out) / (scale * np.float32(self.size))
+            return np.float32(self.size / 2) * (np.float32(1) - share) + half
         if self.coordinates == "asymmetric":
             return at / scale
         if self.coordinates == "tf_half_pixel_for_nn":
