@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 EXACT = 100.0
 CASES = settings(max_examples=5, deadline=None, derandomize=True)
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=150, deadline=None, derandomize=True)
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
 """The last one places picks on whole numbers but for the last bit of a float; it is drawn for weighted modes only."""
 ROUNDING = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
