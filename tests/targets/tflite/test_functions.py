@@ -176,17 +176,9 @@ BOUNDS = st.tuples(st.integers(-9, 9), st.integers(-9, 9), st.sampled_from([-3, 
 def test_slices_of_any_step(judge: Any, bounds: list[tuple[int, int, int]]) -> None:
     x = normal(5, 6, 7)
     starts, ends, steps = (np.asarray(column, np.int64) for column in zip(*bounds, strict=True))
-    wanted = x[tuple(slice(*_python(*bound, size)) for bound, size in zip(bounds, x.shape, strict=True))]
-    if wanted.size:
+    counts = [len(range(*slice(*bound).indices(size))) for bound, size in zip(bounds, x.shape, strict=True)]
+    if all(counts):  # an empty result is refused
         assert judge.one("Slice", x, starts, ends, np.arange(3), steps).decibels == np.inf
-
-
-def _python(start: int, end: int, step: int, size: int) -> tuple[int | None, int | None, int]:
-    """ONNX clamps a negative end; Python counts it from the end once more."""
-    if step < 0:
-        stop = end + size if end < 0 else end
-        return min(start + size if start < 0 else start, size - 1), (None if stop < 0 else stop), step
-    return start, end, step
 
 
 def test_an_unknown_operator_is_named_with_its_node(judge: Any) -> None:

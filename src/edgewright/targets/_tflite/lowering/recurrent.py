@@ -2,7 +2,8 @@
 
 The projection of the inputs is one product over all steps; a step then is one product with the state and element-wise
 operators, all of which XNNPACK and TensorFlow Lite Micro run, with any initial state, any activations and exact
-results. A fused UNIDIRECTIONAL_SEQUENCE_LSTM starts from zeros, keeps its cell state to itself, and no delegate takes it.
+results. A fused UNIDIRECTIONAL_SEQUENCE_LSTM starts from zeros, keeps its cell state to itself, and no delegate takes
+it.
 """
 
 from __future__ import annotations
