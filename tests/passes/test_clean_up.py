@@ -18,7 +18,9 @@ from edgewright.passes._infer import open_infer
 from edgewright.testing._pass_models import CASES
 
 
-def model_of(nodes: list[onnx.NodeProto], constants: dict[str, Any], shape: Sequence[int], version: int) -> ir.Model:
+def model_of(
+    nodes: list[onnx.NodeProto], constants: dict[str, Any], shape: Sequence[int | str], version: int
+) -> ir.Model:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -155,3 +157,27 @@ def test_maps_are_turned_before_a_head_joins_them(last: bool) -> None:
 def test_a_head_read_elsewhere_stays_as_it_is() -> None:
     after = simplify(head(second_use=True))
     assert operators(after)["Transpose"] == 1
+
+
+def test_a_size_declared_for_the_exporters_sample_is_not_folded_in() -> None:
+    """PyTorch's tracing exporter declares y as [2, 12] although the batch of x is free."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Shape", ["r"], ["s"]),
+        helper.make_node("Mod", ["last", "rank"], ["end"]),
+        helper.make_node("Slice", ["s", "zero", "end"], ["batch_size"]),
+        helper.make_node("Concat", ["batch_size", "rest"], ["to"], axis=0),
+        helper.make_node("Reshape", ["r", "to"], ["y"]),
+    ]
+    constants = {
+        "last": np.asarray([-2]),
+        "rank": np.asarray([3]),
+        "zero": np.asarray([0]),
+        "rest": np.asarray([12]),
+    }
+    before = model_of(nodes, constants, ("batch", 4, 3), 17)
+    before.graph.outputs[0].shape = ir.Shape([2, 12])
+    after = simplify(before.clone())
+    assert [str(axis) for axis in after.graph.outputs[0].shape or ()] == ["batch", "12"]
+    for batch in (1, 3):
+        assert_same(before, after, (batch, 4, 3), 0)

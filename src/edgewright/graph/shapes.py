@@ -58,6 +58,35 @@ def refresh_shapes(model: ir.Model) -> None:
     _copy_shapes(_inferred_alone(model, strict=False), model)
 
 
+def forget_outputs(model: ir.Model) -> dict[str, ir.Shape]:
+    """Forgets, in place, the declared shapes of outputs of a model with a free axis; returns them by name.
+
+    PyTorch's tracing exporter declares the sizes of its sample; optimizers believe them and fold that batch size in.
+    """
+    if all(isinstance(axis, int) for value in model.graph.inputs for axis in value.shape or ()):
+        return {}
+    declared = {value.name or "": value.shape for value in model.graph.outputs if value.shape is not None}
+    for value in model.graph.outputs:
+        if not value.is_graph_input():
+            value.shape = None
+    return declared
+
+
+def recall_outputs(model: ir.Model, declared: Mapping[str, ir.Shape]) -> None:
+    """Gives outputs that inference knows nothing or less of their declared shapes back, in place."""
+    for value in model.graph.outputs:
+        said = declared.get(value.name or "")
+        if said is not None and (value.shape is None or len(value.shape) != len(said)):
+            value.shape = said
+        elif said is not None and value.shape is not None:
+            pairs = zip(value.shape, said, strict=True)
+            value.shape = ir.Shape([old if _invented(new) else new for new, old in pairs])
+
+
+def _invented(axis: int | ir.SymbolicDim) -> bool:
+    return not isinstance(axis, int) and (axis.value is None or axis.value.startswith("unk__"))
+
+
 def bind_axes(model: ir.Model, sizes: Mapping[str, int], *, default: int = 1, computed: bool = True) -> ir.Model:
     """Returns a copy of `model` whose dynamic input axes have sizes, and all shapes that follow from them.
 

@@ -8,7 +8,7 @@ from edgewright.errors import StepFailed
 from edgewright.graph.heads import turn_maps_first
 from edgewright.graph.names import name_nodes
 from edgewright.graph.pools import cascade_max_pools
-from edgewright.graph.shapes import infer_shapes
+from edgewright.graph.shapes import forget_outputs, infer_shapes, recall_outputs
 from edgewright.graph.stem import fold_space_to_depth
 
 FOLD_INPUT_ELEMENTS = 1 << 24
@@ -25,6 +25,7 @@ def simplify(model: ir.Model) -> ir.Model:
     from onnxscript import optimizer
 
     before = [v.name for v in (*model.graph.inputs, *model.graph.outputs)]
+    declared = forget_outputs(model)
     model = infer_shapes(model)
     optimizer.optimize_ir(
         model,
@@ -42,7 +43,9 @@ def simplify(model: ir.Model) -> ir.Model:
     after = [v.name for v in (*model.graph.inputs, *model.graph.outputs)]
     if before != after:
         raise StepFailed(f"clean-up changed the model's tensors from {before} to {after}", hint="report this model")
-    return infer_shapes(model)
+    model = infer_shapes(model)
+    recall_outputs(model, declared)
+    return model
 
 
 def _fold(node: ir.Node) -> bool | None:
