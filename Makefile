@@ -60,6 +60,9 @@ check: lint ## Style, types, architecture and the fast tests, in under 90 second
 bench: $(VENV)/.dev ## Every claim of speed, memory and quality beside other tools (hours; train the examples first)
 	$(BIN)/python benchmarks/calibration.py
 	for model in kws yolox fashion mobilenet banking77; do $(BIN)/python benchmarks/peers --model $$model || exit 1; done
+	$(BIN)/python benchmarks/litert.py
+	$(BIN)/python benchmarks/ds_cnn.py
+	for model in kws fashion mobilenet banking77 yolox; do $(BIN)/python benchmarks/litert_quality.py --model $$model || exit 1; done
 	$(BIN)/python benchmarks/mixed_precision.py
 	$(BIN)/python benchmarks/hard_mobilenet.py
 	$(BIN)/python benchmarks/low_bits.py --model fashion
