@@ -127,7 +127,7 @@ def inspect_a_missing_model(scene: Any) -> list[str]:
     return ["inspect", str(scene.folder / "nowhere.onnx")]
 
 
-@case(2, r"notes\.txt: neither \.onnx nor \.tflite", "rename")
+@case(2, r"notes\.txt: neither \.onnx, \.tflite, \.keras, \.h5 nor a SavedModel", "rename")
 def inspect_another_kind_of_file(scene: Any) -> list[str]:
     (scene.folder / "notes.txt").write_text("no model")
     return ["inspect", str(scene.folder / "notes.txt")]

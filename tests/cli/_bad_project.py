@@ -207,7 +207,11 @@ toml_case(
     "relative to the project",
 )
 toml_case(
-    "unknown_kind_of_model", '"model.onnx"', '"model.h5"', r"source 'model\.h5': cannot tell", r"\.onnx or \.tflite"
+    "unknown_kind_of_model",
+    '"model.onnx"',
+    '"model.caffe"',
+    r"source 'model\.caffe': cannot tell",
+    r"\.onnx, \.tflite, \.keras or \.h5 file",
 )
 
 

@@ -34,6 +34,8 @@ RULES = {
     **volumes.RULES,
     **quantised.RULES,
 }
+_CONTRADICTIONS = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+"""What a rule raises for an operator that does not fit its tensors."""
 
 
 def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
@@ -51,7 +53,7 @@ def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
     check_supported(graph)
     emitter = Emitter(graph, integer_io=integer_io)
     inputs = [emitter.add_input(number) for number in graph.inputs]
-    for op in merged(graph).operators:
+    for op in _merged(graph).operators:
         _write(emitter, op)
     outputs: list[ir.Value] = []
     for number in graph.outputs:
@@ -62,13 +64,21 @@ def to_onnx(graph: TfliteGraph, *, integer_io: bool = False) -> ir.Model:
     return ir.Model(made, ir_version=_IR_VERSIONS[emitter.opset], producer_name="edgewright")
 
 
+def _merged(graph: TfliteGraph) -> TfliteGraph:
+    """Groups merged; a damaged group is left as it is, and named when it is written."""
+    try:
+        return merged(graph)
+    except _CONTRADICTIONS:
+        return graph
+
+
 def _write(emitter: Emitter, op: TfliteOperator) -> None:
     try:
         if folding.foldable(emitter, op):
             folding.fold(emitter, op, RULES[op.op])
         else:
             RULES[op.op](emitter, op)
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+    except _CONTRADICTIONS as error:
         named = _refusal(emitter.graph, op)
         raise Corrupt(
             f"{named}: its inputs, options and shapes do not fit each other ({error})",

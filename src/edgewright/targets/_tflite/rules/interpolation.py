@@ -39,14 +39,14 @@ class Axis:
         at, scale = np.arange(self.out, dtype=np.float32), np.float32(self.scale)
         half = (at + np.float32(0.5)) / scale - np.float32(0.5)
         if self.coordinates == "half_pixel" or (self.coordinates == "pytorch_half_pixel" and self.out > 1):
-            return half
+            return np.asarray(half)
         if self.coordinates == "half_pixel_symmetric":
             share = np.float32(self.out) / (scale * np.float32(self.size))
-            return np.float32(self.size / 2) * (np.float32(1) - share) + half
+            return np.asarray(np.float32(self.size / 2) * (np.float32(1) - share) + half)
         if self.coordinates == "asymmetric":
-            return at / scale
+            return np.asarray(at / scale)
         if self.coordinates == "tf_half_pixel_for_nn":
-            return (at + np.float32(0.5)) / scale
+            return np.asarray((at + np.float32(0.5)) / scale)
         return self._between_ends(at)
 
     def _between_ends(self, at: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,12 +55,12 @@ class Axis:
         if abs(width - self.out) < 1e-4 * self.out:
             width = self.out
         if self.coordinates == "align_corners" and width != 1:
-            return at * np.float32(last) / np.float32(width - 1)
+            return np.asarray(at * np.float32(last) / np.float32(width - 1))
         if self.coordinates == "tf_crop_and_resize":
             if self.out == 1:
                 return np.full(1, 0.5 * (self.start + self.end) * last, np.float32)
             step = np.float32((self.end - self.start) * last / (width - 1))
-            return (np.float32(self.start * last) + at * step).astype(np.float32)
+            return np.asarray(np.float32(self.start * last) + at * step, np.float32)
         return np.zeros_like(at)
 
     def outside(self) -> NDArray[np.bool_]:
@@ -151,5 +151,6 @@ def _two_taps(places: NDArray[np.floating], size: int) -> Matrix:
     return found
 
 
-def _scale_of_tflite(size: int, out: int, *, corners: bool) -> np.float32:
-    return np.float32((size - 1) / (out - 1)) if corners and out > 1 else np.float32(size) / np.float32(out)
+def _scale_of_tflite(size: int, out: int, *, corners: bool) -> float:
+    exact = (size - 1) / (out - 1) if corners and out > 1 else size / out
+    return float(np.float32(exact))
