@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run one per core; threads of PyTorch would only wait for others
 
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 _MAY_SKIP = ("the schemes tried are those of x86", "speaks about x86 on Linux")
 """Reasons that hold on CI too: tests about one kind of processor."""
+
+
+settings.register_profile("quick", max_examples=25)
+"""For the fast tests alone: fewer examples where a test names no number; all of them run with the slow tests."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sample(every): of the cases of a family all but every n-th are slow")
+    if "not slow" in (config.option.markexpr or ""):
+        settings.load_profile("quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Makes most cases of a large family slow, before `-m` chooses: the sample that stays spreads over all of them."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("sample")
+        if mark is None:
+            continue
+        family = item.nodeid.partition("[")[0]
+        if seen[family] % mark.args[0]:
+            item.add_marker(pytest.mark.slow)
+        seen[family] += 1
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -55,6 +55,7 @@ def damaged(bundle: Path, out: Path, kind: str) -> Path:
     return out
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("verb", ["verify", "run"])
 @pytest.mark.parametrize(("kind", "code"), [("missing", 2), ("truncated", 5), ("flipped", 5)])
 def test_bad_bundles(classifier_bundle: Path, tmp_path: Path, verb: str, kind: str, code: int) -> None:
@@ -68,6 +69,7 @@ def test_bad_bundles(classifier_bundle: Path, tmp_path: Path, verb: str, kind: s
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("verb", ["verify", "run"])
 def test_a_missing_runtime_names_its_install_line(classifier: Any, tmp_path: Path, verb: str) -> None:
     from dataclasses import replace
@@ -90,6 +92,7 @@ def test_a_missing_runtime_names_its_install_line(classifier: Any, tmp_path: Pat
     assert 'pip install "onnxruntime>=99"' in done.stderr
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("content", "code"), [(None, 2), ("not json", 5), ('{"schema": 1}', 5)])
 def test_pack_without_a_study(tmp_path: Path, content: str | None, code: int) -> None:
     if content is not None:

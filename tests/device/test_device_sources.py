@@ -97,6 +97,7 @@ def test_a_video_gives_every_frame_as_rgb(video: Callable[..., Path], bright_squ
     assert error.mean() < 4
 
 
+@pytest.mark.slow
 def test_a_video_played_live_skips_frames(video: Callable[..., Path]) -> None:
     seen = []
     with open_source(str(video(20)), realtime=True) as source:

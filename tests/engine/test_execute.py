@@ -35,6 +35,7 @@ def test_a_step_runs_once(executor, given):
     assert first.record.tools == {"numpy": toolchain.version("numpy")}
 
 
+@pytest.mark.slow
 def test_everything_that_decides_the_bytes_is_in_the_key(executor, given, monkeypatch, tmp_path):
     keys = {executor.run("passes", COPY, given).record.key}
     keys.add(executor.run("passes", StepSpec("copy", {"text": "x"}), given).record.key)
@@ -121,6 +122,7 @@ def _workers_of(cache) -> list[int]:
     return [int(line.split()[0]) for line in found.splitlines() if "edgewright.engine.worker" in line]
 
 
+@pytest.mark.slow
 def test_a_worker_dies_with_its_killed_parent(tmp_path, plugin):
     before = set(_workers_of(tmp_path))
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "c")], stdout=subprocess.PIPE, text=True)

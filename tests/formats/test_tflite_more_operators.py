@@ -268,6 +268,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize(("op", "given", "outs", "made"), CASES)
 def test_operator_agrees_with_litert(
     op: str, given: Sequence[Any], outs: Sequence[Any], made: Any, build_tflite: Any, tensor: Any, tmp_path: Path

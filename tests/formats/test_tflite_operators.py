@@ -170,6 +170,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize(("op", "given", "out", "made"), CASES)
 @pytest.mark.parametrize("around", [False, True], ids=["alone", "after-a-pool"])
 def test_operator_agrees_with_litert(

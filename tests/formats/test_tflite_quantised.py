@@ -247,6 +247,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize(("op", "given", "outs", "made", "dtype", "most"), CASES)
 def test_operator_is_within_a_step_of_litert(
     op: str,

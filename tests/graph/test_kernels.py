@@ -59,6 +59,7 @@ def ran(op: str, dtype: str, x: NDArray[Any], s: NDArray[Any], z: NDArray[Any], 
     return np.asarray(linear(op, dtype, x.ndim, axis).run(None, {"x": x, "s": s, "z": z})[0])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(TYPES), scale=SCALES)
 def test_every_type_and_extreme_scale(data: st.DataObject, dtype: str, scale: float) -> None:
@@ -73,6 +74,7 @@ def test_every_type_and_extreme_scale(data: st.DataObject, dtype: str, scale: fl
     np.testing.assert_array_equal(dequantise(got, s, zero), ran("DequantizeLinear", dtype, got, s, zero, None))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(TYPES), axis=st.integers(-3, 2))
 def test_every_axis_also_counted_from_the_back(data: st.DataObject, dtype: str, axis: int) -> None:

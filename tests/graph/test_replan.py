@@ -55,6 +55,7 @@ def error(model: ir.Model) -> float:
     return float(np.abs(expected - got).max() / np.abs(expected).max())
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("activation", ["QUInt8", "QInt8", "QUInt16", "QInt16"])
 def test_plan_of_onnx_runtimes_own_tool(activation: str, per_channel: bool, tmp_path: Path) -> None:
@@ -69,6 +70,7 @@ def test_plan_of_onnx_runtimes_own_tool(activation: str, per_channel: bool, tmp_
     assert np.allclose(bias.scale, np.asarray(weights.scale) * plan["p0"].scale[0], rtol=1e-6)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("scheme", names())
 def test_applied_to_every_scheme(scheme: str, tmp_path: Path) -> None:
     model = load(elsewhere(tmp_path, per_channel=True))
@@ -79,6 +81,7 @@ def test_applied_to_every_scheme(scheme: str, tmp_path: Path) -> None:
     assert error(made) < 0.1
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("scheme", names())
 def test_own_plan_applied_again_changes_nothing(scheme: str) -> None:
     model, plan = quantised(find(scheme))

@@ -101,6 +101,7 @@ def int8_error(folder: Path, work: Path) -> float:
     return float(np.mean((outputs(load(out), 1) - outputs(load(folder), 1)) ** 2))
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("norm", ["fused", "decomposed"])
 @pytest.mark.parametrize("alpha", [0.5, "auto"])
 def test_the_float_function_stays_and_8_bits_lose_less(norm: str, alpha: Any, tmp_path: Path) -> None:

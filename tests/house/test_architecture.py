@@ -33,6 +33,7 @@ def test_import_contracts_are_kept() -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.slow
 def test_import_contracts_can_be_broken(tmp_path: Path) -> None:
     """A contract that cannot fail would be a decoration."""
     package = tmp_path / "edgewright"

@@ -46,6 +46,7 @@ def test_the_check_sees_heavy_imports() -> None:
     assert "sympy" in imported_by("import onnx_ir")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("line", ["--help", "optimize --help", "run --help", "targets", "cache path"])
 def test_command_line_starts_light(line: str) -> None:
     code = f"""
@@ -68,6 +69,7 @@ def test_device_half_imports_nothing_heavy_and_no_builder_package() -> None:
     assert not {name for name in names if name.startswith("edgewright.")} - allowed
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("group", registry.GROUPS)
 def test_plugins_load_light(group: str) -> None:
     """A second run loads every step to know its key, and runs none."""

@@ -99,6 +99,7 @@ def test_the_check_sees_newer_syntax(code: str) -> None:
         newer_than_310(code)
 
 
+@pytest.mark.slow
 def test_nothing_is_newer_than_the_oldest_python() -> None:
     wrong = {str(path.relative_to(ROOT)): newer_than_310(path.read_text(encoding="utf-8")) for path in sources()}
     assert not {path: names for path, names in wrong.items() if names}
@@ -150,6 +151,7 @@ def test_every_import_is_declared() -> None:
     assert not all_imported() - offered - BROUGHT_ALONG - locked
 
 
+@pytest.mark.slow
 def test_every_requirement_is_imported() -> None:
     used = all_imported()
     stated = [(extra, name) for extra, names in requirements().items() for name in names]
@@ -195,6 +197,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         yield opened
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     here = {

@@ -86,6 +86,7 @@ def _contributions(metric: MeanAveragePrecision, case: Case) -> list[Any]:
     return json.loads(json.dumps(parts))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_equals_pycocotools(seed: int, crowds: bool) -> None:

@@ -61,6 +61,7 @@ def test_tango_equals_published_examples() -> None:
     assert tango(0, 0, 100) == pytest.approx((-z2 / (100 + z2), z2 / (100 + z2)), abs=1e-6)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("gain", "loss"), [(0.02, 0.03), (0.01, 0.01), (0.1, 0.05)])
 def test_tango_covers_at_its_level(gain: float, loss: float) -> None:
     draws = np.random.default_rng(0).multinomial(300, [gain, loss, 1 - gain - loss], size=1500)
@@ -68,6 +69,7 @@ def test_tango_covers_at_its_level(gain: float, loss: float) -> None:
     assert 0.93 < np.mean(inside) < 0.98
 
 
+@pytest.mark.slow
 def test_bootstrap_of_a_mean_covers_at_its_level() -> None:
     rng, metric, inside = np.random.default_rng(0), MeanAbsoluteError(), 0
     for trial in range(200):

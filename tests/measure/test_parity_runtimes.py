@@ -178,6 +178,7 @@ def test_the_same_model_is_equal(floating: Path) -> None:
     assert found.outputs[0].cosine == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_an_artifact_of_openvino(floating: Path, tmp_path: Path) -> None:
     out = tmp_path / "artifact"
     out.mkdir()

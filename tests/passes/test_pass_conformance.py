@@ -10,6 +10,7 @@ from edgewright.engine import registry
 from edgewright.testing.passes import NOT_MODEL_TO_MODEL, Check, checks
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("check", checks(), ids=str)
 def test_pass_conforms(check: Check, tmp_path: Path) -> None:
     check.run(tmp_path)

@@ -88,6 +88,7 @@ def test_the_new_file_stays_in_the_folder_of_the_paths(project: Path, tmp_path: 
         amend_project(project, tmp_path / "elsewhere" / "out.toml", [], [])
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_toml_is_read_back(table: dict[str, object]) -> None:
     assert tomllib.loads(to_toml(table)) == table

@@ -175,6 +175,7 @@ def with_layers(study: Study, evidence: Any, parity: Parity, model: Path, folder
     return replace(study, candidates=tuple(placed if c.id == winner.id else c for c in study.candidates))
 
 
+@pytest.mark.slow
 def test_report_shows_the_layers_of_a_winner(
     keywords: Study, keywords_evidence: Any, parity: Parity, model: Path, tmp_path: Path
 ) -> None:

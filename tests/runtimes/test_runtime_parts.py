@@ -83,6 +83,7 @@ def test_times_are_medians_per_node() -> None:
     assert median_times(events) == (OperatorTime("a", "Conv", 7.0), OperatorTime("b", "Conv", 1.0))
 
 
+@pytest.mark.slow
 def test_openvino_is_opened_without_telemetry() -> None:
     code = """
 import socket, sys

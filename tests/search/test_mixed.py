@@ -197,6 +197,7 @@ def test_what_profiling_adds_is_taken_back_by_the_measured_speeds() -> None:
     assert operator_costs(replace(plain, measurement=None), slowed, world.groups()).scale == 1.0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_it_meets_the_budget_whenever_keeping_enough_does(data: st.DataObject) -> None:

@@ -24,6 +24,7 @@ SCHEMES = [(target, s) for target in ("onnxruntime", "openvino") for s in make(t
 SAFE = [(target, s) for target, s in SCHEMES if not s.caution]
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("ranges", ["minmax", "percentile"])
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize(("target", "scheme"), SAFE, ids=lambda v: getattr(v, "name", v))

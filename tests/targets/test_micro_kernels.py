@@ -36,6 +36,7 @@ def test_every_kernel_has_a_case() -> None:
     assert set(CASES) == set(KERNELS)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", [*ALL, "int32", "bool"])
 def test_types(dtype: str) -> None:
     """Every operator, whether the table says that its kernel runs the type or that it does not."""

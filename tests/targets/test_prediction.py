@@ -56,6 +56,7 @@ def compared(scheme: str, proto: onnx.ModelProto, folder: Path) -> tuple[Compari
     return compare(infer_shapes(load(out)).graph, find(scheme), found.placement)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_small_networks_run_as_predicted(scheme: str, name: str, tmp_path: Path) -> None:

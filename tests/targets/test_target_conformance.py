@@ -9,6 +9,7 @@ import pytest
 from edgewright.testing import targets
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("check", [c for name in targets.discovered() for c in targets.checks(name)], ids=str)
 def test_conformance(check: targets.Check, tmp_path: Path) -> None:
     check.run(tmp_path)

@@ -117,6 +117,7 @@ def promised(device: Device) -> Iterator[tuple[str, str]]:
         yield from ((target, op) for op in sorted(ops))
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize(("target", "op"), list(promised(local_device())))
 def test_promised_operator_runs_in_integers(target: str, op: str, tmp_path: Path) -> None:
     artifact = load_artifact(compiled(target, between_quantizers(op), tmp_path))

@@ -205,6 +205,7 @@ FAST = {"Add", "BatchNormalization", "Clip", "Concat", "Gemm", "MatMul", "Mul", 
 PARAMETERS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in sorted(CASES)]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("operator", PARAMETERS)
 def test_gradients_are_those_of_finite_differences(operator: str) -> None:
     module, tensors = module_of(operator, CASES[operator])

@@ -120,6 +120,7 @@ def fault(case: Any, rtol: float | None = None, atol: float | None = None) -> st
     return ""
 
 
+@pytest.mark.slow
 def test_common_operators_pass_their_node_tests() -> None:
     chosen = cases(FAST)
     assert len(chosen) > 90

@@ -149,6 +149,7 @@ def model_of(case: Old) -> tuple[onnx.ModelProto, dict[str, Any]]:
     return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)), {"x": x}
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_each_opset_means_what_onnx_runtime_takes_it_for(case: Old) -> None:
     proto, feeds = model_of(case)

@@ -135,6 +135,7 @@ BROKEN: dict[str, tuple[Scheme, Scheme, Break]] = {
 }
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("scheme", names())
 @pytest.mark.parametrize("build", PROTOS, ids=lambda build: build.__name__)
 def test_what_static_int8_makes_obeys_the_scheme(scheme: str, build: Callable[[], onnx.ModelProto]) -> None:
@@ -143,6 +144,7 @@ def test_what_static_int8_makes_obeys_the_scheme(scheme: str, build: Callable[[]
     assert lint(model.graph, find(scheme), plan.kept_float) == ()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("rule", BROKEN)
 def test_each_rule_is_broken_alone(rule: str) -> None:
     made_by, held_against, damage = BROKEN[rule]

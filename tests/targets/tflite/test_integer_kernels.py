@@ -253,6 +253,7 @@ def float_operators(made: Compiled) -> list[str]:
     ]
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("dtype", ["int8", pytest.param("int16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_give_what_the_quantisers_say(name: str, dtype: str) -> None:

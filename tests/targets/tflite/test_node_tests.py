@@ -260,6 +260,7 @@ FAST = (
 """Case modules of `onnx` that every check runs."""
 
 
+@pytest.mark.slow
 def test_common_operators_pass_their_node_tests() -> None:
     known = [case for case in claimed_cases(FAST).values() if not foreign(case.model)]
     chosen = [case for case in known if any(case.name.startswith(f"test_{name}") for name in FAST)]

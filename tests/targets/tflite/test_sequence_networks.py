@@ -51,6 +51,7 @@ def layer(op: str, attributes: dict[str, Any], given: tuple[str, ...]) -> onnx.M
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_recurrent_layers(judge: Any, name: str) -> None:
     x = np.random.default_rng(1).normal(size=(STEPS, BATCH, INPUTS)).astype(np.float32)
