@@ -261,6 +261,7 @@ def test_data_larger_than_memory_stream(tmp_path, compressed, monkeypatch):
     assert peak < size / 8
 
 
+@pytest.mark.slow
 def test_series_larger_than_memory_stream(tmp_path):
     rows = 20000
     (tmp_path / "s.csv").write_text("a,b\n" + "".join(f"{i}.5,{i}.25\n" for i in range(rows)))

@@ -60,6 +60,7 @@ class _Plain:
     __dataclass_fields__ = {}  # noqa: RUF012
 
 
+@pytest.mark.slow
 def test_an_error_of_ours_crosses_the_process_border(executor, given):
     with pytest.raises(DataError) as caught:
         executor.run("passes", StepSpec("copy", {"fail": "own"}), given)

@@ -67,6 +67,7 @@ def test_ties_go_to_the_even_neighbour(dtype: str) -> None:
     np.testing.assert_array_equal(quantise(x, 1.0, 100, activation_grid(dtype, False)), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(x=arrays(np.float32, (3, 20), elements=FLOATS), scales=st.lists(SCALES, min_size=3, max_size=3))
 def test_per_channel_there_and_back_equals_onnx_runtime(x: NDArray[Any], scales: list[float]) -> None:

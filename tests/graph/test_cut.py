@@ -40,6 +40,7 @@ def whole_run(model: ir.Model, plan: Plan, feed: Mapping[str, NDArray[Any]]) -> 
     return open_infer(variant, fuse=False)(feed)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("operator", CONVOLUTIONS)
 def test_a_part_run_equals_a_whole_run(operator: str) -> None:
     model = gated_model()

@@ -72,6 +72,7 @@ def test_expected_error_is_the_real_one(kind: tuple[Grid, bool], shrink: float) 
     assert error_of(seen, low, high, *kind) == pytest.approx(real_error(values, low, high, *kind), rel=0.02)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", GRIDS[:2], ids=["uint8", "int8"])
 def test_least_error_is_close_to_that_of_a_fine_search(kind: tuple[Grid, bool]) -> None:
     values = np.random.default_rng(2).standard_t(4, 50_000)

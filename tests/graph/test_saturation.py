@@ -154,6 +154,7 @@ def test_seven_bits_are_safe_whatever_the_input(weights: list[tuple[int, int]]) 
     assert risk.safe
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     counts=st.lists(st.integers(0, 9), min_size=256, max_size=256).filter(any),

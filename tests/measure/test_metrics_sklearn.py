@@ -92,6 +92,7 @@ def test_binary_roc_auc_with_ties_equals_scikit_learn(seed: int) -> None:
     assert metric.reduce(_contributions(metric, list(classified), label)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=15, deadline=None)
 def test_multi_class_roc_auc_is_one_against_the_rest(seed: int) -> None:

@@ -151,6 +151,7 @@ def test_a_fixed_batch_refuses_another(linear: Any, give_data: Any, out: Path, c
         Time(batch=4).run({"artifact": linear("a", np.eye(3), batch=1), "data": Path()}, out, context)
 
 
+@pytest.mark.slow
 def test_a_broken_artifact_is_named(linear: Any, give_data: Any, out: Path, context: Any) -> None:
     give_data([np.ones(3, np.float32)])
     artifact = linear("a", np.eye(3))

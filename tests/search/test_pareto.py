@@ -90,6 +90,7 @@ candidates = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(candidates, st.sampled_from(["latency", "size", "memory", "throughput"]))
 def test_winner_meets_the_budget_if_any_does_and_is_never_dominated(
     drawn: list[tuple[float, float, float, tuple[Violation, ...], int]], objective: str

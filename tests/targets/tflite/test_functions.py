@@ -152,6 +152,7 @@ def test_einsum(judge: Any, equation: str) -> None:
     assert judge.model(model, **feed).decibels > 120
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 3), st.booleans(), st.booleans()), min_size=1, max_size=7))
 def test_axes_that_broadcast_alike_are_joined(axes: list[tuple[int, bool, bool]]) -> None:
     one, other = ([size if kept else 1 for size, *flags in axes for kept in [flags[i]]] for i in (0, 1))

@@ -55,6 +55,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_layers_become_these_operators(judge: Any, name: str) -> None:
     module, ops = EXPECTED[name]
