@@ -20,6 +20,13 @@ from edgewright.targets._tflite.options import Compiled, Options
 from edgewright.testing._quantised_models import QuantisedGraph, run_as_written, run_tflite
 
 RNG = np.random.default_rng(11)
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_in_any_order() -> None:
+    RNG.bit_generator.state = np.random.default_rng(11).bit_generator.state
+
+
 SAME = (0.05, 3)
 
 
@@ -191,7 +198,8 @@ def test_integer_only_files_hold_no_float_tensor(dtype: str) -> None:
     found = run_tflite(made.content, {"x": integers.astype(dtype)}, delegate=False)
     (name, expected), *_ = run_as_written(g.proto(), feeds).items()
     real = (found[name].astype(np.float64) - given.zero_point) * given.scale
-    assert np.abs(real - expected).max() <= 1.01 / 256
+    one_step_of_the_logits = 0.04 / 4  # p (1 - p) is at most a quarter
+    assert np.abs(real - expected).max() <= one_step_of_the_logits + 1.01 / 256
 
 
 def test_integer_only_refuses_and_names_what_would_compute_in_float() -> None:
