@@ -56,6 +56,19 @@ def _reason(report: Any) -> str:
     return str(where[2]) if isinstance(where, tuple) else str(where)
 
 
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order(request: pytest.FixtureRequest) -> None:
+    """A test sees the same random numbers whatever ran before it: `RNG` of its module begins anew."""
+    generator = getattr(getattr(request, "module", None), "RNG", None)
+    if hasattr(generator, "bit_generator"):
+        first = _FIRST.setdefault(request.module.__name__, generator.bit_generator.state)
+        generator.bit_generator.state = first
+
+
+_FIRST: dict[str, Any] = {}
+"""Module -> state of its generator before its first test."""
+
+
 @pytest.fixture(scope="session")
 def bench() -> Path:
     """The folder of benchmark data; without it the test is skipped here and fails where CI is set."""

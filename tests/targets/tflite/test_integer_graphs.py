@@ -22,11 +22,6 @@ from edgewright.testing._quantised_models import QuantisedGraph, run_as_written,
 RNG = np.random.default_rng(11)
 
 
-@pytest.fixture(autouse=True)
-def _same_weights_in_any_order() -> None:
-    RNG.bit_generator.state = np.random.default_rng(11).bit_generator.state
-
-
 SAME = (0.05, 3)
 
 
