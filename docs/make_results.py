@@ -29,10 +29,11 @@ STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f } .title { font-weight: 600; font-size: 13px }
 .axis { stroke: #8c959f } .grid { stroke: #8c959f; stroke-opacity: .25 }
 .limit { stroke: #cf222e; stroke-dasharray: 4 3 }
-.onnxruntime { fill: #0969da } .openvino { fill: #9a6700 } .out { fill-opacity: .25 }
+.onnxruntime { fill: #0969da } .openvino { fill: #9a6700 } .litert { fill: #1a7f37 } .out { fill-opacity: .25 }
 .winner { stroke: #24292f; stroke-width: 2 } .small { font-size: 11px }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .winner { stroke: #e6edf3 } .onnxruntime { fill: #58a6ff } .openvino { fill: #d29922 }
+  .litert { fill: #3fb950 }
 }
 """
 
@@ -144,8 +145,8 @@ def picture(found: list[Study]) -> str:
     key = (
         f'<g transform="translate({LEFT},{height - 14})"><circle class="onnxruntime" cx="0" cy="-4" r="6"/>'
         '<text x="10">ONNX Runtime</text><circle class="openvino" cx="118" cy="-4" r="6"/><text x="128">OpenVINO</text>'
-        '<text x="210">ring: chosen; pale: breaks the budget (dashed); '
-        "across: speed; up: quality in points</text></g>"
+        '<circle class="litert" cx="216" cy="-4" r="6"/><text x="226">LiteRT</text>'
+        '<text x="285">ring: chosen; pale: breaks the budget (dashed); across: speed; up: points</text></g>'
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" width="{width}">'
     return "\n".join([head, f"<style>{STYLE}</style>", *panels, key, "</svg>", ""])
