@@ -85,5 +85,5 @@ def _sole_quantiser(value: ir.Value) -> ir.Node | None:
         return None
     raise StepFailed(
         f'input "{value.name}" is not quantised, so the file cannot take integers',
-        hint="quantise the whole model: static-int8 with the scheme litert-s8s8, nothing kept in float",
+        hint="quantise the whole model: static-int8 with the scheme litert-s8s8-full, nothing kept in float",
     )
