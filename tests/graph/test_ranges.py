@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgewright.errors import ConfigError
@@ -146,6 +146,8 @@ def test_one_scale_covers_all_ranges() -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.lists(finite, min_size=1, max_size=40), min_size=1, max_size=6), st.integers(2, 300))
+@example([[-3.0, -1e-45]], 2)
+@example([[1.0], [-1e-45]], 2)
 def test_histograms_are_the_same_whatever_came_first(parts: list[list[float]], bins: int) -> None:
     """Widened part by part, in order and reversed: equal to counting everything at its final width."""
     whole = statistics(np.concatenate(parts), bins)

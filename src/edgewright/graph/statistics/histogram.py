@@ -45,8 +45,11 @@ def bin_values(values: NDArray[np.float32], first: int, exponent: int, size: int
     Raises:
         ValueError: A value lies before the first bin, or is not a number.
     """
-    index = np.multiply(values.reshape(-1), np.float32(math.ldexp(1.0, -exponent)))
+    flat = values.reshape(-1)
+    index = np.multiply(flat, np.float32(math.ldexp(1.0, -exponent)))
     np.floor(index, out=index)
+    if exponent > 0:  # the product of a factor below 1 and a tiny negative value is rounded to zero
+        index[(index == 0) & (flat < 0)] = -1
     index -= np.float32(first)
     found: Counts = np.bincount(index.astype(np.int32), minlength=size)
     return found
