@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.errors import DataError
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.opset import opset
 from edgewright.graph.statistics import Feed, Infer
 
@@ -101,12 +102,7 @@ def _reduced(graph: ir.Graph, value: ir.Value, op: str, axes: list[int], name: s
     inputs: list[ir.Value] = [value]
     attributes: dict[str, Any] = {"keepdims": 0}
     if as_input:
-        numbers = ir.tensor(np.asarray(axes, np.int64), name=f"{name}/axes")
-        constant = ir.Value(
-            name=f"{name}/axes", const_value=numbers, shape=ir.Shape([len(axes)]), type=ir.TensorType(ir.DataType.INT64)
-        )
-        graph.register_initializer(constant)
-        inputs.append(constant)
+        inputs.append(add_initializer(graph, f"{name}/axes", np.asarray(axes, np.int64)))
     else:
         attributes["axes"] = axes
     node = ir.node(op, inputs, attributes, name=name)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgewright.graph.initializers import add_initializer
+
 
 def turn_maps_first(graph: ir.Graph) -> int:
     """Rewrites every such head, in place; needs inferred shapes.
@@ -38,8 +40,7 @@ def _replace(graph: ir.Graph, last: ir.Node, maps: Sequence[ir.Value], channels:
     shape = np.array([0, -1, channels], dtype=np.int64)  # 0 keeps the batch
     made: list[ir.Node] = []
     for index, value in enumerate(maps):
-        rows = ir.Value(name=f"{old.name}/rows_{index}", const_value=ir.tensor(shape, name=f"{old.name}/rows_{index}"))
-        graph.register_initializer(rows)
+        rows = add_initializer(graph, f"{old.name}/rows_{index}", shape)
         turned = ir.node("Transpose", [value], {"perm": [0, 2, 3, 1]}, name=f"{last.name}/turn_{index}")
         flat = ir.node("Reshape", [turned.outputs[0], rows], name=f"{last.name}/flatten_{index}")
         made += [turned, flat]

@@ -13,6 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgewright.graph.initializers import add_initializer
+
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
@@ -44,10 +46,7 @@ def _fold(graph: ir.Graph, conv: ir.Node) -> bool:
     known = [p for p in phases if p is not None]
     source, step = known[0].source, known[0].step
     folded = _spread(weights.numpy(), known, step)
-    name = f"{kernel.name}/space_to_depth"
-    value = ir.Value(name=name, const_value=ir.tensor(folded, name=name))
-    value.shape, value.dtype = ir.Shape(folded.shape), weights.dtype
-    graph.register_initializer(value)
+    value = add_initializer(graph, f"{kernel.name}/space_to_depth", folded)
     conv.replace_input_with(0, source)
     conv.replace_input_with(1, value)
     _restride(conv, folded.shape, step)

@@ -19,15 +19,15 @@ MAX_BIAS = 2**31 - 2**12
 """Largest integer of a bias; the margin is more than the rounding of float32 scales."""
 
 
-def weight_axis(node: ir.Node, weights: NDArray[Any]) -> int | None:
-    """Returns the output-channel axis of the weights of `node`, None where ONNX has no per-channel form."""
+def weight_axis(node: ir.Node, rank: int) -> int | None:
+    """Returns the output-channel axis of weights of `rank` axes; None where ONNX has no per-channel form."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
         return 1 if (node.attributes.get_int("group", 1) or 1) == 1 else None
     if node.op_type == "Gemm":
         return 0 if node.attributes.get_int("transB", 0) else 1
-    return 1 if weights.ndim == 2 else None
+    return 1 if rank == 2 else None
 
 
 def _is_input(value: ir.Value, moving: tuple[str, ...]) -> bool:
@@ -61,7 +61,7 @@ def describe_weights(
     assert data is not None
     weights = value.const_value.numpy()
     per_channel = scheme.weight_per_channel and node.op_type not in scheme.per_tensor_ops
-    axis = weight_axis(node, weights) if per_channel else None
+    axis = weight_axis(node, weights.ndim) if per_channel else None
     first = scheme.input_weight_bits and _is_input(data, scheme.shared)
     bits = scheme.input_weight_bits if first else scheme.weight_bits
     grid = weight_grid(scheme.weight, bits, scheme.weight_symmetric)

@@ -16,13 +16,13 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewright.graph.channels_last.lowering import lowered
-from edgewright.graph.channels_last.marks import INNER, NAME, PERM, original
+from edgewright.graph.channels_last.marks import INNER, NAME, PERM, order_of, original
 from edgewright.graph.channels_last.problem import Problem
 from edgewright.graph.channels_last.rewriting import DOMAIN, rewrite
 from edgewright.graph.channels_last.solving import solve
 from edgewright.graph.channels_last.tidying import constants_as_initialisers, tidy
 
-__all__ = ["DOMAIN", "INNER", "NAME", "PERM", "lowered", "original", "to_channels_last"]
+__all__ = ["DOMAIN", "INNER", "NAME", "PERM", "lowered", "order_of", "original", "to_channels_last"]
 
 
 def to_channels_last(

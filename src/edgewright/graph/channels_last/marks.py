@@ -25,6 +25,11 @@ def mark(value: ir.Value, layout: Layout) -> None:
         value.metadata_props[INNER] = json.dumps([[p.axis, list(p.sizes), list(p.order)] for p in layout.inner])
 
 
+def order_of(value: ir.Value) -> tuple[int, ...]:
+    """Returns the axis order that `value` is stored in; empty where it is the original's."""
+    return tuple(int(axis) for axis in value.metadata_props.get(PERM, "").split())
+
+
 def original(array: Any, props: Mapping[str, str]) -> Any:
     """Returns what a value held in the original graph.
 

@@ -101,7 +101,7 @@ def _wrong_axis(scene: Scene, node: ir.Node, weights: Quantiser) -> str:
     size = 1 if weights.scale is None else weights.scale.size
     rank = len(weights.source.shape) if weights.source.shape is not None else 2
     allowed = scene.scheme.weight_per_channel and node.op_type not in scene.scheme.per_tensor_ops
-    wanted = weight_axis(node, np.empty((1,) * rank)) if allowed else None
+    wanted = weight_axis(node, rank) if allowed else None
     if axis is None or axis != wanted:
         expected = "one scale" if wanted is None else f"axis {wanted}"
         return f'scales along axis {axis}, {node.op_type} "{node.name}" takes {expected}'

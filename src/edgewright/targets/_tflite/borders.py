@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewright.errors import StepFailed
-from edgewright.graph.channels_last import DOMAIN
+from edgewright.graph.channels_last import DOMAIN, order_of
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.emission import Emission
@@ -48,8 +48,7 @@ def named_outputs(emission: Emission, graph: ir.Graph) -> dict[str, tuple[int, B
 
 def _border(emission: Emission, number: int, value: ir.Value) -> Border | None:
     tensor = emission.tensor(number)
-    said = value.metadata_props.get("edgewright.perm", "")
-    perm = tuple(int(axis) for axis in said.replace(",", " ").split()) if said else ()
+    perm = order_of(value)
     given = tensor.quantisation if value.dtype == ir.DataType.FLOAT else None
     scale, zero = (0.0, 0) if given is None else (given.scale[0], given.zero_point[0])
     return Border(perm, tensor.dtype, scale, zero) if perm or given is not None else None

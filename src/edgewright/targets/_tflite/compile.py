@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgewright.core.target import Plan
 from edgewright.errors import StepFailed
-from edgewright.graph.channels_last import INNER, to_channels_last
+from edgewright.graph.channels_last import INNER, order_of, to_channels_last
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
 from edgewright.graph.shapes import bind_axes, refresh_shapes
 from edgewright.targets._tflite.borders import moved_borders, named_inputs, named_outputs
@@ -22,8 +22,6 @@ from edgewright.targets._tflite.quantised_forms import rewrite_quantised
 from edgewright.targets._tflite.settle import settle
 from edgewright.targets._tflite.table import LOWERINGS, RULES
 from edgewright.targets._tflite.tail import join
-
-_PERM = "edgewright.perm"
 
 
 def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
@@ -60,7 +58,7 @@ def compile_model(model: ir.Model, plan: Plan, options: Options) -> Compiled:
         content,
         trace,
         {
-            names[t]: (v.name or "", _perm(v))
+            names[t]: (v.name or "", order_of(v))
             for t, v in emission.origins.items()
             if names[t] in written and INNER not in v.metadata_props  # no order of axes tells how those are stored
         },
@@ -101,8 +99,3 @@ def _emit(emission: Emission, node: ir.Node) -> None:
             )
         with emission.emitting(node):
             rule(emission, node)
-
-
-def _perm(value: ir.Value) -> tuple[int, ...]:
-    said = value.metadata_props.get(_PERM, "")
-    return tuple(int(axis) for axis in said.replace(",", " ").split()) if said else ()

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.quantisers import is_constant, numbers
 from edgewright.graph.shapes import refresh_shapes, static_shape
 
@@ -98,13 +99,8 @@ def _evaluate(model: ir.Model, node: ir.Node) -> Sequence[NDArray[Any]]:
 
 def _replace(graph: ir.Graph, value: ir.Value, array: NDArray[Any]) -> None:
     """Lets a constant serve the readers of `value`; an output of the graph gets it through an Identity."""
-    name = f"{value.name}/folded"
     dtype = value.dtype or ir.DataType.from_numpy(array.dtype)
-    content = np.ascontiguousarray(array.astype(dtype.numpy(), copy=False)).reshape(array.shape)
-    made = ir.Value(
-        name=name, type=ir.TensorType(dtype), shape=ir.Shape(array.shape), const_value=ir.tensor(content, name=name)
-    )
-    graph.register_initializer(made)
+    made = add_initializer(graph, f"{value.name}/folded", array.astype(dtype.numpy(), copy=False))
     for use in list(value.uses()):
         use.node.replace_input_with(use.idx, made)
     if value.is_graph_output() and (node := value.producer()) is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgewright.graph.edges import given, insert_before, insert_behind, quantised_as, wanted
 from edgewright.graph.propagate import propagate
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, Numbers, behind, numbers, numbers_of_quantize
+from edgewright.graph.weights import weight_axis
 from edgewright.targets._tflite.constants import fold_moves, make_signed
 from edgewright.targets._tflite.fusion import Fused, activation_code, fused_activations
 from edgewright.targets._tflite.kernels import (
@@ -200,19 +201,9 @@ def _weights(node: ir.Node, data: Numbers) -> str:
         return f"weights of {stored.dtype}" + (" with a zero point" if np.any(stored.zero_point) else "")
     if integers.size and integers.min() < -_EXACT:
         return "weights of -128, which the specification leaves out"
-    if stored.axis is not None and stored.axis != _weight_axis(node, integers.ndim):
+    if stored.axis is not None and stored.axis != weight_axis(node, integers.ndim):
         return f"weight scales along axis {stored.axis}"
     return _bias(node, data, np.asarray(stored.scale, np.float64).reshape(-1))
-
-
-def _weight_axis(node: ir.Node, rank: int) -> int | None:
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":
-        return 1 if (node.attributes.get_int("group", 1) or 1) == 1 else None
-    if node.op_type == "Gemm":
-        return 0 if node.attributes.get_int("transB", 0) else 1
-    return 1 if rank == 2 else None
 
 
 def _bias(node: ir.Node, data: Numbers, weights: NDArray[Any]) -> str:

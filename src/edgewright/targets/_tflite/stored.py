@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
+from edgewright.graph.affine import dequantise
 from edgewright.graph.quantisers import DEQUANTIZE, numbers
 from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.file import Quantisation
@@ -39,12 +39,7 @@ def real(value: ir.Value) -> NDArray[Any] | None:
     if integers is None:
         return None
     found = parameters(node)
-    lanes = [1] * integers.ndim
-    if found.axis is not None:
-        lanes[found.axis] = -1
-    scale = np.asarray(found.scale, np.float32).reshape(lanes if found.axis is not None else ())
-    zero = np.asarray(found.zero_point, np.int64).reshape(lanes if found.axis is not None else ())
-    return ((integers.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
+    return dequantise(integers, found.scale, found.zero_point, found.axis)
 
 
 def shape_of(value: ir.Value | None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.quantisers import numbers
 from edgewright.graph.shapes import static_shape
 from edgewright.targets._tflite.kernels import constant_data
@@ -58,16 +59,7 @@ def _vector(node: ir.Node, bias: ir.Value | None) -> ir.Value | None:
     array = numbers(bias)
     if bias is None or array is None or array.ndim == 1 or node.graph is None:
         return bias
-    flat = array.reshape(-1)
-    name = f"{bias.name}/{node.name}/vector"
-    made = ir.Value(
-        name=name,
-        shape=ir.Shape(flat.shape),
-        type=ir.TensorType(ir.DataType.FLOAT),
-        const_value=ir.tensor(flat, name=name),
-    )
-    node.graph.register_initializer(made)
-    return made
+    return add_initializer(node.graph, f"{bias.name}/{node.name}/vector", array.reshape(-1))
 
 
 def _adjoint(node: ir.Node) -> None:
