@@ -173,6 +173,8 @@ class Artifact:
         placement: Every node, as the runtime really runs it.
         extras: Relative paths of files for developers beside them (sources, pictures): they travel in the bundle, but
             the device does not need them and they do not count as its size.
+        proof: What the target itself proved of it on the machine that made it, one sentence each.
+        unproven: What only another machine can show, and how it is shown there.
     """
 
     target: str
@@ -186,6 +188,8 @@ class Artifact:
     session: Mapping[str, str] = field(default_factory=dict)
     placement: tuple[NodePlacement, ...] = ()
     extras: tuple[str, ...] = ()
+    proof: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
 
 class Target(Step, Protocol):
