@@ -32,8 +32,9 @@ $(VENV)/.runtime: requirements/lock.txt pyproject.toml | $(VENV)/.made
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+$(VENV)/.dev: requirements/dev.txt requirements/targets.txt $(VENV)/.runtime
 	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --require-hashes -r requirements/targets.txt
 	@touch $@
 
 demo: $(VENV)/.runtime ## Train a small network on digits, optimise it, run it on unseen digits

@@ -1,4 +1,4 @@
-"""Resolves `lock.txt`, `dev.txt` and the toolchains again: exact versions with the hash of every file, no index named.
+"""Resolves `lock.txt`, `dev.txt`, `targets.txt` and the toolchains again: exact versions with the hash of every file, no index named.
 
 Always asks PyPI itself: a mirror may lack files of other platforms, and their hashes.
 """
@@ -55,6 +55,7 @@ def main() -> None:
     extras = [f"--extra={name}" for name in EXTRAS]
     compile_one("lock.txt", *extras, "pyproject.toml", "requirements/runtime.in")
     compile_one("dev.txt", "requirements/dev.in")
+    compile_one("targets.txt", "requirements/targets.in")
     for source in sorted((ROOT / "requirements" / "toolchains").glob("*.in")):
         compile_toolchain(source.stem)
 
