@@ -9,7 +9,8 @@ EdgewrightError          message + hint + exit code
 ├── ToolchainMissing (3) a library that this work needs is not installed
 ├── StepFailed       (4) a step ran and failed
 │   ├── MetricFailed     the user's metric raised
-│   └── OutOfSpace       the disk is full
+│   ├── OutOfSpace       the disk is full
+│   └── ConnectionLost   another process or machine ended, or does not answer
 └── Corrupt          (5) a file does not hold what its digest or format promises
 ```
 
@@ -81,6 +82,10 @@ class MetricFailed(StepFailed):
 
 class OutOfSpace(StepFailed):
     """The disk is full."""
+
+
+class ConnectionLost(StepFailed):
+    """The process or machine that does the work ended, or does not answer."""
 
 
 class Corrupt(EdgewrightError):

@@ -190,7 +190,7 @@ def test_a_host_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(StepFailed, match="no answer to time"),
     ):
         host.time(1, 0)
-    assert host._process.returncode == -9
+    assert host._channel._process.returncode == -9
 
 
 HOLD = (

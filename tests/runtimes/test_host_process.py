@@ -40,9 +40,9 @@ def samples(tmp_path: Path) -> list[str]:
 
 
 def _ask(*requests: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    answers = io.StringIO()
+    answers = io.BytesIO()
     text = "".join(json.dumps(request) + "\n" for request in requests)
-    status = host.serve(io.StringIO(text), answers)
+    status = host.serve(io.BytesIO(text.encode()), answers)
     return status, [json.loads(line) for line in answers.getvalue().splitlines()]
 
 

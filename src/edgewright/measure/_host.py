@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgewright import errors
-from edgewright.errors import EdgewrightError, StepFailed
-
-_TAIL_LINES = 20
-ANSWER_SECONDS = 600.0
+from edgewright.core.target import RunOptions
+from edgewright.runtimes._remote import ANSWER_SECONDS, Channel, open_request, this_interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +30,7 @@ class HostProcess:
 
     def __init__(self, artifact: Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._artifact = artifact
-        self._answer_seconds = answer_seconds
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - ends in __exit__
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgewright.runtimes.host"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        self._channel = Channel(this_interpreter(), str(artifact), answer_seconds=answer_seconds)
 
     def __enter__(self) -> HostProcess:
         return self
@@ -57,23 +38,15 @@ class HostProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
-        self._log.close()
+        self.close()
 
     def close(self) -> None:
         """Ends the process."""
-        self.__exit__(None, None, None)
+        self._channel.close()
 
     def open(self, inputs: Sequence[Path], threads: int) -> float:
         """Opens the artifact and runs it once; returns the milliseconds both took together."""
-        request = {
-            "do": "open",
-            "artifact": str(self._artifact),
-            "inputs": [str(p) for p in inputs],
-            "threads": threads,
-        }
+        request = open_request(str(self._artifact), RunOptions(threads), [str(path) for path in inputs])
         return float(self._ask(request)["load_ms"])
 
     def time(self, runs: int, unrecorded: int) -> Block:
@@ -90,41 +63,7 @@ class HostProcess:
         return str(self._ask({"do": "energy"})["note"])
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            raise self._died() from None
-        ready, _, _ = select.select([self._process.stdout], [], [], self._answer_seconds)
-        if not ready:
-            raise self._failed(f"gave no answer to {request['do']} within {self._answer_seconds:g} s")
-        line = self._process.stdout.readline()
-        if not line:
-            raise self._died()
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise self._reported(answer)
-        return answer
-
-    def _died(self) -> StepFailed:
-        return self._failed(f"ended with status {self._process.wait()}")
-
-    def _failed(self, what: str) -> StepFailed:
-        log = self._tail()
-        message = f"the process that times {self._artifact} {what}" + (f":\n{log}" if log else "")
-        return StepFailed(message, hint="the artifact does not run here; its log above says why")
-
-    def _reported(self, answer: dict[str, Any]) -> EdgewrightError:
-        kind = getattr(errors, answer["error"], StepFailed)
-        hint = answer["hint"] or "the artifact does not run here; evaluate it for the full traceback"
-        if not (isinstance(kind, type) and issubclass(kind, EdgewrightError)):
-            kind = StepFailed
-        return kind(f"{self._artifact}: {answer['message']}", hint=hint)
-
-    def _tail(self) -> str:
-        self._log.seek(0)
-        return "".join(self._log.readlines()[-_TAIL_LINES:]).rstrip()
+        return self._channel.ask(request)[0]
 
 
 class Relay:

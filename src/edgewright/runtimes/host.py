@@ -1,39 +1,51 @@
-"""A fresh process that opens one artifact and times it: `python -m edgewright.runtimes.host`.
+"""A process that holds one opened artifact, to run or to time it: `python -m edgewright.runtimes.host`.
 
-One JSON object per line on standard input, one answer per line on standard output:
+One message per request on standard input, one per answer on standard output; `_wire` says how tensors travel:
 
 ```
-{"do": "open", "artifact": PATH, "inputs": [PATH.npz...], "threads": 1}  -> {"load_ms": 12.3}
+{"do": "open", "artifact": PATH, "inputs": [PATH.npz...], "threads": 1, "profile": false, "session": {}}
+                                               -> {"load_ms": 12.3}
+{"do": "run"} + tensors                        -> {"ms": 1.2} + tensors
+{"do": "operators"}                            -> {"operators": [{"node", "op", "microseconds"}...]}
 {"do": "time", "runs": 20, "unrecorded": 2}    -> {"ms": [...], "microjoules": 812 | null}
 {"do": "memory"}                               -> {"peak_memory_bytes": 98765432}
 {"do": "energy"}                               -> {"available": false, "note": "no RAPL ..."}
+{"do": "conditions"}                           -> {"governor": ..., "temperature_c": ..., "load": ...}
+{"do": "about", "distributions": ["numpy"]}    -> {"edgewright", "python", "device": {...}, "versions": {...}}
 {"do": "close"}                                -> {"closed": true}, and the process ends
 ```
 
-An error answers {"error": class name, "message", "hint"} and ends the process, as does the end of its input. Whatever
-a runtime prints goes to standard error.
+`inputs` are what `time` and the first run take in turn; without them `open` only opens. An error answers {"error":
+class name, "message", "hint"}. After an error in `run` it goes on; any other ends the process, as does the end of its
+input. Whatever a runtime prints goes to standard error.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.core.codec import encode
 from edgewright.core.target import Runner, RunOptions
-from edgewright.errors import EdgewrightError
+from edgewright.errors import Corrupt, EdgewrightError
 from edgewright.runtimes import open_runner
+from edgewright.runtimes._conditions import current
 from edgewright.runtimes._energy import open_meter
-from edgewright.runtimes._machine import peak_memory_bytes
+from edgewright.runtimes._machine import local_device, peak_memory_bytes
+from edgewright.runtimes._wire import HEADER_BYTES, Tensors, pack, parse, unpack
+
+Answer = tuple[dict[str, Any], "Tensors | None"]
 
 
 class Host:
@@ -45,32 +57,52 @@ class Host:
         self._runner: Runner | None = None
         self._inputs: Iterator[Mapping[str, NDArray[Any]]] = iter(())
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, Any], tensors: Tensors) -> Answer:
         """Carries out one request.
 
         Raises:
             EdgewrightError: The artifact cannot be opened or run.
         """
+        if request["do"] == "run":
+            return self._run(tensors)
         actions: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "open": self._open,
+            "operators": lambda _: {"operators": encode(self._opened().operator_times())},
             "time": self._time,
             "memory": lambda _: {"peak_memory_bytes": peak_memory_bytes()},
             "energy": lambda _: {"available": bool(self._meter.counters), "note": self._meter.note},
+            "conditions": lambda _: current(),
+            "about": about,
             "close": lambda _: {"closed": True},
         }
-        return actions[request["do"]](request)
+        return actions[request["do"]](request), None
 
     def _open(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._inputs = cycle([_load(Path(path)) for path in request["inputs"]])
-        options = RunOptions(threads=int(request["threads"]))
+        batches = [_load(Path(path)) for path in request.get("inputs", ())]
+        self._inputs = cycle(batches)
+        options = RunOptions(
+            threads=int(request.get("threads", 1)),
+            profile=bool(request.get("profile", False)),
+            session=dict(request.get("session", {})),
+        )
         start = time.perf_counter_ns()
         self._runner = self._stack.enter_context(open_runner(Path(request["artifact"]), options))
-        self._runner.run(next(self._inputs))
+        if batches:
+            self._runner.run(next(self._inputs))
         return {"load_ms": (time.perf_counter_ns() - start) / 1e6}
 
-    def _time(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _opened(self) -> Runner:
         assert self._runner is not None, "open comes first"
-        run, batches = self._runner.run, self._inputs
+        return self._runner
+
+    def _run(self, tensors: Tensors) -> Answer:
+        runner = self._opened()
+        start = time.perf_counter_ns()
+        found = runner.run(tensors)
+        return {"ms": (time.perf_counter_ns() - start) / 1e6}, found
+
+    def _time(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        run, batches = self._opened().run, self._inputs
         for _ in range(int(request["unrecorded"])):
             run(next(batches))
         before = self._meter.read()
@@ -84,41 +116,81 @@ class Host:
         return {"ms": milliseconds, "microjoules": used if self._meter.counters else None}
 
 
+def about(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is installed here and which machine this is; None for a distribution that is not installed."""
+    return {
+        "edgewright": _version("edgewright") or _own_version(),
+        "python": platform.python_version(),
+        "device": encode(local_device()),
+        "versions": {str(name): _version(str(name)) for name in request.get("distributions", ())},
+    }
+
+
+def _own_version() -> str:
+    import edgewright
+
+    return edgewright.__version__
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
-def serve(requests: TextIO, answers: TextIO) -> int:
+def serve(requests: BinaryIO, answers: BinaryIO) -> int:
     """Answers requests until `close`, an error or the end of the input; returns the exit status."""
     with ExitStack() as stack:
         host = Host(stack)
-        for line in requests:
-            request = json.loads(line)
-            answer = _guarded(host, request)
-            print(json.dumps(answer), file=answers, flush=True)
-            if "error" in answer:
+        while line := requests.readline(HEADER_BYTES):
+            what, failed, pieces = _guarded(host, line, requests)
+            for piece in pieces:
+                answers.write(piece)
+            answers.flush()
+            if failed and what != "run":
                 return 1
-            if request["do"] == "close":
+            if what == "close":
                 return 0
     return 0
 
 
-def _guarded(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+def _guarded(host: Host, line: bytes, requests: BinaryIO) -> tuple[str, bool, list[bytes | memoryview]]:
+    """Returns what was asked for (empty where that could not be read), whether it failed, and the answer."""
+    what = ""
     try:
-        return host.answer(request)
+        request = parse(line)
+        tensors = unpack(request, lambda size: _exactly(requests, size))
+        what = str(request["do"])
+        return what, False, pack(*host.answer(request, tensors))
     except EdgewrightError as error:
-        return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        return what, True, pack({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     except Exception as error:  # a runtime raises what it likes; the other side names the artifact
-        return {"error": "StepFailed", "message": f"{type(error).__name__}: {error}", "hint": ""}
+        return what, True, pack({"error": "StepFailed", "message": f"{type(error).__name__}: {error}", "hint": ""})
+
+
+def _exactly(requests: BinaryIO, size: int) -> bytearray:
+    data = bytearray(size)
+    view, done = memoryview(data), 0
+    while done < size:
+        count = requests.readinto(view[done:])  # type: ignore[attr-defined]
+        if not count:
+            raise Corrupt(f"the tensors end after {done} of {size} bytes", hint="the other side ended; start it again")
+        done += count
+    return data
 
 
 def main() -> int:
     """Keeps standard output for answers alone, then serves."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with answers:
-        return serve(sys.stdin, answers)
+        return serve(sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":
