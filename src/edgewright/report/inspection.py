@@ -195,7 +195,7 @@ def inspect_model(subject: Subject, *, runs: int = 20, threads: int = 1) -> tupl
 
     with tempfile.TemporaryDirectory(prefix="edgewright-inspect-") as name:
         folder = Path(name)
-        model, imported, notes = _hub(subject, folder)
+        model, imported, notes = as_hub(subject, folder)
         bound = shapes.bind_axes(model, {})
         costs = cost.model_cost(bound)
         placement, kernels, times = _measured(folder, runs, threads)
@@ -223,8 +223,16 @@ def inspect_model(subject: Subject, *, runs: int = 20, threads: int = 1) -> tupl
         return found, bound
 
 
-def _hub(subject: Subject, folder: Path) -> tuple[onnx_ir.Model, Mapping[str, Any], tuple[str, ...]]:
-    """Writes the model in hub format; an ONNX file is read even where no runtime here can run it."""
+def as_hub(subject: Subject, folder: Path) -> tuple[onnx_ir.Model, Mapping[str, Any], tuple[str, ...]]:
+    """Writes the model in hub format; an ONNX file is read even where no runtime here can run it.
+
+    Returns:
+        The model, the record of its import (empty for an ONNX file), and what was repaired.
+
+    Raises:
+        SourceError: The model cannot be read.
+        ToolchainMissing: The source's framework is not installed.
+    """
     import json
 
     from edgewright.graph import check, load, opset, tidy
