@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from edgewright.core.data import PairedDifference, QualityFigure
 from edgewright.core.digest import Digest
+from edgewright.core.telemetry import Telemetry
 
 MEASURED, EMULATED, PREDICTED = "measured", "emulated", "predicted"
 
@@ -48,6 +49,7 @@ class Conditions:
         rounds: Interleaved rounds (A B A B) that were run.
         warmup: Runs thrown away before timing.
         note: Anything a reader must know, such as a limit that was reached before the interval was narrow.
+        telemetry: What the device did meanwhile; None where it has no sensors.
     """
 
     threads: int
@@ -58,6 +60,7 @@ class Conditions:
     rounds: int
     warmup: int
     note: str = ""
+    telemetry: Telemetry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class Quality:
         changed_share: Share of samples whose decision differs from the reference's.
         agreement: True when the figure is agreement with the original model because there are no labels.
         warnings: What a reader must know, such as outputs that were not finite.
+        stand_in: Who computed it where the artifact's own runtime does not run here, e.g. "the same graph in
+            onnxruntime"; empty where its own runtime did.
     """
 
     figures: tuple[QualityFigure, ...]
@@ -131,6 +136,7 @@ class Quality:
     changed_share: float = 0.0
     agreement: bool = False
     warnings: tuple[str, ...] = ()
+    stand_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,7 @@ class Measurement:
         tune: Quality on the split that the search selects on.
         test: Quality on the split that is reported; None until the artifact is a finalist.
         timing: None while only quality is known.
+        size_bytes: Files of the artifact that ship; None where only `timing` tells.
     """
 
     artifact: Digest
@@ -150,3 +157,14 @@ class Measurement:
     tune: Quality
     test: Quality | None = None
     timing: Timing | None = None
+    size_bytes: int | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that ship, by the timing where there is one."""
+        return self.timing.size_bytes if self.timing else self.size_bytes
+
+    @property
+    def on_target(self) -> bool:
+        """True when latency and quality are those of the target itself, and nothing stood in for it."""
+        return self.timing is not None and self.timing.basis == MEASURED and not self.tune.stand_in

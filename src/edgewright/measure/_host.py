@@ -14,10 +14,17 @@ from edgewright.runtimes._remote import ANSWER_SECONDS, Channel, open_request, t
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive runs: milliseconds of each, and the energy of all where it can be read."""
+    """Consecutive runs.
+
+    Attributes:
+        ms: Milliseconds of each.
+        microjoules: Of all together, where a counter can be read.
+        span: Start and end on the device's monotonic clock, in seconds.
+    """
 
     ms: tuple[float, ...]
     microjoules: int | None
+    span: tuple[float, float] | None = None
 
 
 class HostProcess:
@@ -52,7 +59,8 @@ class HostProcess:
     def time(self, runs: int, unrecorded: int) -> Block:
         """Runs `unrecorded` times, then `runs` times on the clock."""
         answer = self._ask({"do": "time", "runs": runs, "unrecorded": unrecorded})
-        return Block(tuple(answer["ms"]), answer["microjoules"])
+        start, end = answer["span"]
+        return Block(tuple(answer["ms"]), answer["microjoules"], (start, end))
 
     def peak_memory_bytes(self) -> int:
         """Returns the peak resident memory of the process so far."""

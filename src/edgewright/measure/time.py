@@ -13,11 +13,13 @@ from typing import ClassVar
 from edgewright.core.codec import encode_json
 from edgewright.core.measurement import Ratio, Timing
 from edgewright.core.step import Context
+from edgewright.core.telemetry import Log
 from edgewright.measure._conditions import conditions, load_average
 from edgewright.measure._host import Relay
 from edgewright.measure._lease import lease
 from edgewright.measure._rounds import Side, alone, interleave, summary
 from edgewright.measure._samples import run_inputs, save_inputs
+from edgewright.measure._telemetry import Watch, energy_mj, summarise, throttle_note
 from edgewright.runtimes import load_artifact
 
 TIMING = "timing.json"
@@ -63,6 +65,7 @@ class Time:
         artifact, other = inputs["artifact"], inputs.get("reference")
         load = load_average()
         with ExitStack() as stack:
+            watch = stack.enter_context(Watch())
             relay = stack.enter_context(Relay(artifact, samples, self.threads))
             candidate = reference = Side(relay)
             candidate.warm_up()
@@ -73,7 +76,9 @@ class Time:
                 reference.warm_up()
                 ratio, note = self._compared(candidate, reference, context)
             relay.finish()
-        latency = summary(candidate.milliseconds)
+            log = watch.finish()
+        latency, telemetry = summary(candidate.milliseconds), summarise(log)
+        energy, covers = _energy(candidate, relay.energy_note, log)
         return Timing(
             latency_ms=latency,
             reference_ms=summary(reference.milliseconds),
@@ -82,15 +87,16 @@ class Time:
             load_ms=median(relay.load_ms),
             size_bytes=size_bytes(artifact),
             peak_memory_bytes=max(relay.peak_memory_bytes),
-            energy_mj=candidate.energy_mj,
-            energy_note=relay.energy_note,
+            energy_mj=energy,
+            energy_note=covers,
             conditions=conditions(
                 threads=self.threads,
                 batch=self.batch,
                 load=load,
                 rounds=len(candidate.blocks),
                 warmup=candidate.warmup,
-                note=note,
+                note="; ".join(filter(None, (note, throttle_note(telemetry)))),
+                telemetry=telemetry,
             ),
         )
 
@@ -98,6 +104,15 @@ class Time:
         return interleave(
             candidate, reference, width=self.target_width, seconds=self.max_seconds, progress=context.progress
         )
+
+
+def _energy(side: Side, counters: str, log: Log) -> tuple[float | None, str]:
+    """Returns millijoules per run and what they cover: by counters where there are, else by the sampled power."""
+    if side.energy_mj is not None:
+        return side.energy_mj, counters
+    spans = [block.span for block in side.blocks if block.span is not None]
+    sampled = energy_mj(log, spans, len(side.milliseconds))
+    return (None, counters) if sampled is None else (sampled, f"sampled power of {log.power_source}")
 
 
 def size_bytes(artifact: Path) -> int:

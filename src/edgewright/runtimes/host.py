@@ -7,10 +7,11 @@ One message per request on standard input, one per answer on standard output; `_
                                                -> {"load_ms": 12.3}
 {"do": "run"} + tensors                        -> {"ms": 1.2} + tensors
 {"do": "operators"}                            -> {"operators": [{"node", "op", "microseconds"}...]}
-{"do": "time", "runs": 20, "unrecorded": 2}    -> {"ms": [...], "microjoules": 812 | null}
+{"do": "time", "runs": 20, "unrecorded": 2}    -> {"ms": [...], "microjoules": 812 | null, "span": [start, end]}
 {"do": "memory"}                               -> {"peak_memory_bytes": 98765432}
 {"do": "energy"}                               -> {"available": false, "note": "no RAPL ..."}
 {"do": "conditions"}                           -> {"governor": ..., "temperature_c": ..., "load": ...}
+{"do": "watch"}, {"do": "watched"}              -> see `_telemetry.requests`
 {"do": "about", "distributions": ["numpy"]}    -> {"edgewright", "python", "device": {...}, "versions": {...}}
 {"do": "close"}                                -> {"closed": true}, and the process ends
 ```
@@ -43,6 +44,7 @@ from edgewright.runtimes import open_runner
 from edgewright.runtimes._conditions import current
 from edgewright.runtimes._energy import open_meter
 from edgewright.runtimes._machine import local_device, peak_memory_bytes
+from edgewright.runtimes._telemetry.requests import Watching
 from edgewright.runtimes._wire import HEADER_BYTES, Tensors, pack, parse, unpack
 
 Answer = tuple[dict[str, Any], "Tensors | None"]
@@ -54,6 +56,7 @@ class Host:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._meter = open_meter()
+        self._watching = Watching(stack)
         self._runner: Runner | None = None
         self._inputs: Iterator[Mapping[str, NDArray[Any]]] = iter(())
 
@@ -72,6 +75,8 @@ class Host:
             "memory": lambda _: {"peak_memory_bytes": peak_memory_bytes()},
             "energy": lambda _: {"available": bool(self._meter.counters), "note": self._meter.note},
             "conditions": lambda _: current(),
+            "watch": self._watching.begin,
+            "watched": self._watching.end,
             "about": about,
             "close": lambda _: {"closed": True},
         }
@@ -105,7 +110,7 @@ class Host:
         run, batches = self._opened().run, self._inputs
         for _ in range(int(request["unrecorded"])):
             run(next(batches))
-        before = self._meter.read()
+        began, before = time.monotonic(), self._meter.read()
         milliseconds = []
         for _ in range(int(request["runs"])):
             batch = next(batches)
@@ -113,7 +118,8 @@ class Host:
             run(batch)
             milliseconds.append((time.perf_counter_ns() - start) / 1e6)
         used = self._meter.used(before, self._meter.read())
-        return {"ms": milliseconds, "microjoules": used if self._meter.counters else None}
+        energy = used if self._meter.counters else None
+        return {"ms": milliseconds, "microjoules": energy, "span": [began, time.monotonic()]}
 
 
 def about(request: Mapping[str, Any]) -> dict[str, Any]:
