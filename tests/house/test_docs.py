@@ -12,7 +12,6 @@ from types import ModuleType
 
 import pytest
 
-from edgewright.core.recipe import StepSpec
 from edgewright.engine import registry
 from edgewright.project.config import load_project
 
@@ -120,7 +119,7 @@ def test_toml_in_the_documents_is_accepted(
     (tmp_path / "edgewright.toml").write_text(head + text + tail)
     project = load_project(tmp_path)
     for target in project.targets:
-        registry.make("targets", target)
+        registry.make("targets", target.step)
 
 
 def test_every_example_is_listed_and_explained() -> None:
@@ -140,9 +139,9 @@ def test_examples_are_strictly_valid(folder: Path, monkeypatch: pytest.MonkeyPat
     text = (folder / "edgewright.toml").read_text()
     (tmp_path / "edgewright.toml").write_text(re.sub(r'labels = "(.*)"', 'labels = ["one"]', text))
     project = load_project(tmp_path)
-    assert [target.name for target in project.targets] == ["onnxruntime", "openvino", "litert"]
+    assert [target.label for target in project.targets] == ["onnxruntime", "openvino", "litert"]
     assert project.file.budget.quality_drop == 0.01
-    assert all(registry.make("targets", StepSpec(t.name, t.config)) for t in project.targets)
+    assert all(registry.make("targets", t.step) for t in project.targets)
     assert operations(PREPROCESSING, project.file.preprocess, "preprocess")
     assert operations(POSTPROCESSING, project.file.postprocess, "postprocess")
 

@@ -40,8 +40,39 @@ def test_a_project_is_read(write):
     project = load_project(write(GOOD))
     assert project.file.data["path"] == "/data/digits.npz"
     assert project.file.budget.quality_drop == 0.01
-    assert [(t.name, dict(t.config)) for t in project.targets] == [("onnxruntime", {"strict": True})]
+    assert [(t.label, t.step.name, dict(t.step.config)) for t in project.targets] == [("onnxruntime", "onnxruntime", {"strict": True})]
     assert project.labels == ("zero", "one")
+
+
+TWICE = """
+[[targets]]
+name = "onnxruntime"
+label = "pi"
+device = "ssh://pi@10.0.0.7"
+"""
+
+
+def test_two_devices_of_one_target_have_labels(write):
+    targets = load_project(write(GOOD + TWICE)).targets
+    assert [(t.label, t.step.name, t.device) for t in targets] == [
+        ("onnxruntime", "onnxruntime", ""),
+        ("pi", "onnxruntime", "ssh://pi@10.0.0.7"),
+    ]
+    assert "device" not in targets[1].step.config
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('name = "onnxruntime"', 'label "onnxruntime" is given twice'),
+        ('name = "null"\nlabel = "../up"', 'label = "../up"'),
+        ('name = "null"\ndevice = 7', "device = 7"),
+    ],
+)
+def test_labels_are_checked(write, entry, said):
+    with pytest.raises(ConfigError) as error:
+        load_project(write(GOOD + f"[[targets]]\n{entry}\n")).targets  # noqa: B018
+    assert said in str(error.value)
 
 
 def test_labels_may_come_from_a_file(write, tmp_path):

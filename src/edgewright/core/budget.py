@@ -64,6 +64,12 @@ class Budget:
         cost = (self.latency_ms, self.speedup, self.throughput, self.size_bytes, self.peak_memory_bytes, self.energy_mj)
         return any(limit is not None for limit in cost)
 
+    @property
+    def limits_run(self) -> bool:
+        """True when anything is limited that only a run on the target can tell: all costs but the size."""
+        run = (self.latency_ms, self.speedup, self.throughput, self.peak_memory_bytes, self.energy_mj)
+        return any(limit is not None for limit in run)
+
     def check(self, baseline: Quality, found: Measurement) -> tuple[Violation, ...]:
         """Compares the `tune` quality and the timing of `found` with the limits.
 
@@ -95,7 +101,7 @@ class Budget:
     def _cost(self, found: Measurement) -> list[Violation]:
         timing = found.timing
         if timing is None:
-            return []
+            return self._size(found.size)
         latency = percentile(timing.latency_ms, self.latency_percentile)
         at_most = (
             (f"p{self.latency_percentile} latency in ms", self.latency_ms, latency),
@@ -109,6 +115,12 @@ class Budget:
         )
         broken = [Violation(n, a, f) for n, a, f in at_most if a is not None and (f is None or f > a)]
         return broken + [Violation(n, a, f) for n, a, f in at_least if a is not None and f < a]
+
+    def _size(self, found: int | None) -> list[Violation]:
+        """All that can be said of an artifact that was not run."""
+        if self.size_bytes is None or found is None or found <= self.size_bytes:
+            return []
+        return [Violation("size in bytes", self.size_bytes, float(found))]
 
 
 def percentile(summary: Summary, percent: int) -> float:

@@ -27,6 +27,22 @@ class StepSpec:
         return f"{self.name}({shown})" if shown else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """One target of a project.
+
+    Attributes:
+        label: What winners, tables and bundles call it; two entries of one target differ in it.
+        step: Name of the target and its own fields.
+        device: Address of the device that measures it, e.g. `ssh://pi@host`, or its name in a lab file; empty for
+            this machine.
+    """
+
+    label: str
+    step: StepSpec
+    device: str = ""
+
+
 _LISTED = 4
 
 
@@ -62,7 +78,7 @@ class Candidate:
 
     Attributes:
         id: Short and stable: target, recipe title, threads, batch.
-        target: Name of the target.
+        target: Label of the target.
         recipe: What was done to the model.
         threads: Intra-operator threads it was measured with.
         batch: Samples per run.
@@ -78,6 +94,8 @@ class Candidate:
         evidence: Name -> digest of files in the store: `artifact`, `model`, `tune-outcomes`, `test-outcomes`.
         error: Message of the failure.
         notes: What the search knows of it besides: operators kept in float because integers are slower here.
+        proof: What the target proved of the artifact on the machine that made it.
+        unproven: What only another machine can show of it.
     """
 
     id: str
@@ -97,6 +115,8 @@ class Candidate:
     evidence: Mapping[str, Digest] = field(default_factory=dict)
     error: str = ""
     notes: tuple[str, ...] = ()
+    proof: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +163,8 @@ class Study:
         variants: Target -> which machines run which candidate, the first that fits, where one artifact is not right on
             all of them; the last one is for any machine.
         standings: The targets' winners beside the best of all, the best first; empty where there is one target.
+        strict: A winner must have been measured on its target.
+        devices: Label of a target -> the device that measured it, where that is not `device`.
     """
 
     schema: int
@@ -163,6 +185,8 @@ class Study:
     source: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
     standings: tuple[Standing, ...] = ()
+    strict: bool = False
+    devices: Mapping[str, Device] = field(default_factory=dict)
 
     def candidate(self, id: str) -> Candidate:
         """Returns the candidate (or the reference) with this id.

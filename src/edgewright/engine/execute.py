@@ -88,7 +88,13 @@ class Executor:
         self._progress = progress or (lambda fraction, note: None)
 
     def run(
-        self, group: str, spec: StepSpec, inputs: Mapping[str, Input], *, lineage: tuple[StepRecord, ...] = ()
+        self,
+        group: str,
+        spec: StepSpec,
+        inputs: Mapping[str, Input],
+        *,
+        lineage: tuple[StepRecord, ...] = (),
+        device: Device | None = None,
     ) -> Result:
         """Returns what the step makes of `inputs`, running it only if that was never done before.
 
@@ -97,12 +103,13 @@ class Executor:
             spec: Name and fields.
             inputs: Named files or folders.
             lineage: Records of the steps that made the inputs.
+            device: The machine that the result belongs to, where the step measures on another one.
 
         Raises:
             EdgewrightError: What the step raised, or StepFailed with the end of its log.
         """
         step = registry.make(group, spec)
-        record = self._record(group, step, spec, inputs)
+        record = self._record(group, step, spec, inputs, device or self.device)
         hit = self.cache.find(record.key)
         cached = hit is not None
         if hit is None:
@@ -110,7 +117,9 @@ class Executor:
                 hit = self.cache.find(record.key) or self._make(group, record, inputs, out)
         return Result(hit.path, hit.record, cached, (*lineage, hit.record))
 
-    def _record(self, group: str, step: Step, spec: StepSpec, inputs: Mapping[str, Input]) -> StepRecord:
+    def _record(
+        self, group: str, step: Step, spec: StepSpec, inputs: Mapping[str, Input], device: Device
+    ) -> StepRecord:
         environment = environments.needed_by(step)
         tools = toolchain.versions(step.requires) if environment is None else environment.versions(step.requires)
         config = encode(step)
@@ -122,7 +131,7 @@ class Executor:
             "inputs": {name: given.digest for name, given in inputs.items()},
             "tools": tools,
             "seed": self.seed,
-            "device": encode(self.device) if group in _DEVICE_BOUND else None,
+            "device": encode(device) if group in _DEVICE_BOUND else None,
         }
         digests = {name: given.digest for name, given in inputs.items()}
         return StepRecord(spec.name, step.version, config, digest_json(identity), digests, Digest(""), tools)
@@ -152,7 +161,8 @@ def run_in_worker(request: Mapping[str, Any], progress: Progress) -> dict[str, A
         ToolchainMissing: The toolchain is not ready.
         EdgewrightError: As raised by the step; StepFailed for anything else, with the end of the log.
     """
-    environment = environments.needed_by(registry.load(request["group"], request["step"]))
+    spec = StepSpec(request["step"], request["config"])
+    environment = environments.needed_by(registry.make(request["group"], spec))
     in_use = environment.in_use() if environment else contextlib.nullcontext()
     with in_use, tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = _start(log, _interpreter(environment))

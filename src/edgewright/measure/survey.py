@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from edgewright.core.codec import encode_json
 from edgewright.core.recipe import StepSpec
@@ -18,7 +18,7 @@ class Survey:
 
     Attributes:
         quantized: The model already carries QuantizeLinear and DequantizeLinear.
-        refusals: Target -> why it will not take the model; empty when it will.
+        refusals: Label of a target -> why it will not take the model; empty when it will.
         operators: Operator -> how many nodes.
     """
 
@@ -32,16 +32,15 @@ class SurveyStep:
     """Asks every target whether it takes the model. Inputs: model. Writes `survey.json`.
 
     Attributes:
-        targets: Names.
-        settings: Name -> the target's own fields: what it refuses may depend on them, as on the memory of a board.
+        targets: Label -> name of the target and its own fields: what it refuses may depend on them, as on the memory
+            of a board.
     """
 
     name: ClassVar[str] = "survey"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime", "openvino")
 
-    targets: tuple[str, ...] = ()
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    targets: Mapping[str, StepSpec] = field(default_factory=dict)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """Loads the graph once and asks."""
@@ -53,10 +52,10 @@ class SurveyStep:
         for node in graph.graph:
             operators[node.op_type] = operators.get(node.op_type, 0) + 1
         refusals = {}
-        for index, name in enumerate(self.targets):
-            context.progress(index / len(self.targets), f"asking {name}")
-            target = registry.make("targets", StepSpec(name, dict(self.settings.get(name, {}))))
-            refusals[name] = tuple(target.refuses(graph))  # type: ignore[attr-defined]
+        for index, (label, spec) in enumerate(self.targets.items()):
+            context.progress(index / len(self.targets), f"asking {label}")
+            target = registry.make("targets", spec)
+            refusals[label] = tuple(target.refuses(graph))  # type: ignore[attr-defined]
         quantized = "QuantizeLinear" in operators and "DequantizeLinear" in operators
         (out / "survey.json").write_bytes(encode_json(Survey(quantized, refusals, operators)))
 

@@ -41,7 +41,7 @@ def check_file(file: ProjectFile, where: str) -> None:
         raise ConfigError(f"{where}: [quality] metrics is empty", hint='name at least one, e.g. ["top-1"]')
     if file.seed < 0:
         raise ConfigError(f"{where}: seed = {file.seed}", hint="0 or larger")
-    _unlike([table.get("name") for table in file.targets], f"{where} [[targets]]", "name")
+    _unlike([table.get("label", table.get("name")) for table in file.targets], f"{where} [[targets]]", "label")
     _unlike([recipe.title for recipe in file.recipes], f"{where} [[recipes]]", "title")
     _check_search(file.search, f"{where} [search]")
     _check_budget(file.budget, f"{where} [budget]")

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgewright.core.budget import Budget
 from edgewright.core.codec import decode
-from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.core.recipe import Recipe, StepSpec, TargetSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError
 from edgewright.project.checks import check_file
@@ -24,6 +24,7 @@ else:
     import tomli as tomllib
 
 FILE_NAME = "edgewright.toml"
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -76,7 +77,8 @@ class ProjectFile:
         schema: Version of this layout: 1.
         name: Of the project; bundles are called after it.
         model: The trained model.
-        targets: `[[targets]]`: what to optimise for, each with its `name` and its own keys.
+        targets: `[[targets]]`: what to optimise for, each with its `name` and its own keys; `device` names the device
+            that measures it, and `label` tells two entries of one target apart.
         data: `[data]`: where samples come from.
         labels: Class names in index order, or the path of a file with one per line (or a JSON list).
         seed: Given to every step.
@@ -130,9 +132,9 @@ class Project:
         return tuple(Recipe(r.title, tuple(_step_spec(p, r.title) for p in r.passes)) for r in self.file.recipes)
 
     @property
-    def targets(self) -> tuple[StepSpec, ...]:
+    def targets(self) -> tuple[TargetSpec, ...]:
         """The targets to optimise for, in the order of the file."""
-        return tuple(_step_spec(table, "targets") for table in self.file.targets)
+        return tuple(_target_spec(table) for table in self.file.targets)
 
 
 def load_project(path: Path) -> Project:
@@ -161,6 +163,19 @@ def _step_spec(table: Mapping[str, Any], where: str) -> StepSpec:
     if not isinstance(table.get("name"), str):
         raise ConfigError(f"{where}: an entry without a name", hint='add name = "..."')
     return StepSpec(table["name"], {k: v for k, v in table.items() if k != "name"})
+
+
+def _target_spec(table: Mapping[str, Any]) -> TargetSpec:
+    own = {"label", "device"}
+    for key in own & set(table):
+        if not isinstance(table[key], str) or not table[key]:
+            raise ConfigError(f"[[targets]]: {key} = {table[key]!r}", hint=f"give {key} as a string, or leave it out")
+    step = _step_spec({key: value for key, value in table.items() if key not in own}, "targets")
+    label = str(table.get("label", step.name))
+    if not _LABEL.fullmatch(label):
+        hint = "use letters, digits, dots, dashes and underscores: bundles are called after it"
+        raise ConfigError(f'[[targets]]: label = "{label}"', hint=hint)
+    return TargetSpec(label, step, str(table.get("device", "")))
 
 
 def _labels(root: Path, labels: tuple[str, ...] | str) -> tuple[str, ...]:

@@ -10,6 +10,9 @@ from edgewright.core.measurement import Ratio, Timing
 from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Study
 from edgewright.search import pareto, wording
 
+STRICT = "latency on the target itself"
+"""The limit that `strict` adds."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Field:
@@ -61,6 +64,8 @@ def _checked(candidate: Candidate, study: Study) -> Candidate:
     found = candidate.violations
     if baseline is not None:
         found = study.budget.check(baseline.tune, candidate.measurement)
+    if study.strict and not candidate.measurement.on_target:
+        found = (*found, Violation(STRICT, 0.0, None))
     return replace(candidate, violations=found, verdict=BROKE if found else MET)
 
 
@@ -137,7 +142,9 @@ def _achieved(candidate: Candidate, field: _Field) -> str:
             f"{wording.speed(ratio.value)} the speed of the original (95% {ratio.low:.2f} to {ratio.high:.2f})"
         )
         if not field.by_speed:
-            parts.append(_cost_text(timing, field.objective))
+            parts.append(_cost_text(candidate, field.objective))
+    else:
+        parts.append(f"{_cost_text(candidate, pareto.SIZE)}, its speed not measured")
     parts.append(_loss_text(candidate, field.study))
     return ", ".join(parts)
 
@@ -150,7 +157,9 @@ def _loss_text(candidate: Candidate, study: Study) -> str:
     share = wording.figure_is_share(figure)
     name = "agreement with the original" if measurement.tune.agreement else figure.metric
     change = figure.value - baseline.tune.figures[0].value
-    return f"{name} {wording.quality(figure.value, share)} on {figure.split} ({wording.difference(change, share)})"
+    told = f"{name} {wording.quality(figure.value, share)} on {figure.split} ({wording.difference(change, share)})"
+    stand_in = measurement.tune.stand_in
+    return f"{told}, predicted by {stand_in}" if stand_in else told
 
 
 def _broke(candidate: Candidate, field: _Field) -> str:
@@ -271,16 +280,18 @@ def _compare(candidate: Candidate, other: Candidate, field: _Field) -> str:
     if field.by_speed:
         mine, theirs = field.speeds.get(candidate.id), field.speeds.get(other.id)
         return "not timed" if mine is None or theirs is None else _against(mine.value, theirs.value)
-    ours, others = _timing(candidate), _timing(other)
-    if ours is None or others is None:
+    return f"{_cost_text(candidate, field.objective)} against {_cost_text(other, field.objective)}"
+
+
+def _cost_text(candidate: Candidate, objective: str) -> str:
+    timing, size = _timing(candidate), candidate.measurement.size if candidate.measurement else None
+    if objective == pareto.SIZE and size is not None:
+        return wording.size(size)
+    if timing is None:
         return "not measured"
-    return f"{_cost_text(ours, field.objective)} against {_cost_text(others, field.objective)}"
-
-
-def _cost_text(timing: Timing, objective: str) -> str:
     if objective == pareto.ENERGY:
         return "energy unknown" if timing.energy_mj is None else f"{timing.energy_mj:.3g} mJ"
-    return wording.size(timing.size_bytes if objective == pareto.SIZE else timing.peak_memory_bytes)
+    return wording.size(timing.peak_memory_bytes)
 
 
 def _lost(candidate: Candidate, field: _Field) -> str:

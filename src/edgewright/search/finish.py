@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgewright.core.digest import Digest
 from edgewright.core.measurement import Quality, Ratio
-from edgewright.core.recipe import Candidate, StepSpec, Study
+from edgewright.core.recipe import Candidate, StepSpec, Study, TargetSpec
 from edgewright.core.target import Artifact
 from edgewright.core.variant import Choice
 from edgewright.engine.execute import Result
@@ -43,7 +43,7 @@ class _Finish:
 
     def run(self) -> Study:
         assert self.trials.reference is not None
-        tested = self.trials.evaluate(self.trials.reference.artifact, "test", self.threads)
+        tested = self.trials.evaluate(self.trials.reference.artifact, "test", self.threads, self.trials.here)
         reference = with_test(self.study.reference, tested)
         choices = {target: self._choices(target) for target in self.study.winners}
         packed = {choice.candidate for found in choices.values() for choice in found} | {*self.study.winners.values()}
@@ -56,7 +56,8 @@ class _Finish:
         return replace(self.study, reference=reference, candidates=updated, variants=kept, standings=beside)
 
     def _duel(self, one: Candidate, other: Candidate) -> Ratio:
-        return self.trials.duel(self._artifact(one), self._artifact(other), one.threads, one.batch)
+        place = self.trials.place(self._target(one))
+        return self.trials.duel(self._artifact(one), self._artifact(other), one.threads, one.batch, place)
 
     def _choices(self, target: str) -> tuple[Choice, ...]:
         """Decides which machines run which candidate of `target`."""
@@ -69,18 +70,23 @@ class _Finish:
         return not saturates(read(self._artifact(candidate), "artifact.json", Artifact))
 
     def _artifact(self, candidate: Candidate) -> Result:
-        target = next(t for t in self.request.targets if t.name == candidate.target)
-        return self.trials.compile(target, self.trials.apply(candidate.recipe))
+        return self.trials.compile(self._target(candidate).step, self.trials.apply(candidate.recipe))
+
+    def _target(self, candidate: Candidate) -> TargetSpec:
+        return next(t for t in self.request.targets if t.label == candidate.target)
 
     def _finalist(self, candidate: Candidate, reference: Result, packed: set[str]) -> Candidate:
-        artifact = self._artifact(candidate)
-        candidate = with_test(candidate, self.trials.evaluate(artifact, "test", self.threads, reference))
+        place = self.trials.place(self._target(candidate))
+        artifact = self.trials.runnable(self._artifact(candidate), self.trials.apply(candidate.recipe), place)
+        candidate = with_test(candidate, self.trials.evaluate(artifact, "test", self.threads, place, reference))
         if candidate.id not in packed:
             return candidate
         evidence = {**candidate.evidence, **self._sensitivity(candidate), **self._parity(candidate, artifact)}
-        spec = StepSpec("golden", {"count": self.request.golden, "split": "test", "threads": candidate.threads})
+        spec = StepSpec(
+            "golden", {"count": self.request.golden, "split": "test", "threads": candidate.threads, **place.fields}
+        )
         inputs = {"artifact": artifact.as_input(), "data": self.trials.data}
-        golden = self.trials.executor.run("measure", spec, inputs)
+        golden = self.trials.executor.run("measure", spec, inputs, device=place.device)
         return replace(candidate, evidence={**evidence, "golden": golden.digest})
 
     def _sensitivity(self, candidate: Candidate) -> dict[str, Digest]:
@@ -117,6 +123,6 @@ def scheme_of(candidate: Candidate) -> str:
 def with_test(candidate: Candidate, made: Result) -> Candidate:
     """Returns `candidate` with its quality on the test split."""
     assert candidate.measurement is not None
-    quality = read(made, "quality.json", Quality)
+    quality = replace(read(made, "quality.json", Quality), stand_in=candidate.measurement.tune.stand_in)
     evidence = {**candidate.evidence, "test-outcomes": made.digest}
     return replace(candidate, measurement=replace(candidate.measurement, test=quality), evidence=evidence)

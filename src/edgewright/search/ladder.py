@@ -72,6 +72,11 @@ class _Tried:
         return top
 
 
+def timed(candidate: Candidate) -> bool:
+    """Says whether its target runs where the search measures: then speed decides, and not what was promised."""
+    return candidate.measurement is not None and candidate.measurement.timing is not None
+
+
 def speed(candidate: Candidate) -> float:
     """Returns how many times as fast as the original it is; 0 where it was not timed."""
     timing = candidate.measurement.timing if candidate.measurement else None
@@ -158,13 +163,13 @@ def _recover(
 ) -> Generator[Rung, Candidate, None]:
     """Brings accuracy back: cheap repairs, operators returned to float, and adaptive rounding, which takes longest."""
     gain = speed(best.candidate) / max(speed(plain), 1e-9)
-    pays = gain >= _PAYS or facts.size_limited
+    pays = gain >= _PAYS or facts.size_limited or not timed(plain)
     if not pays:
         reason = f"INT8 runs at {gain:.2f}x the speed of float here: nothing to gain by recovering its accuracy"
         yield Rung("bias-correction", best.chain.recipe(note="recovered"), target, refused=reason)
     else:
         best = yield from repair(target, facts, best)
-    if measure is not None and not inside(best.candidate):
+    if measure is not None and timed(plain) and not inside(best.candidate):
         best = yield from mixed_rungs(target, best, plain, measure)
     if pays and not inside(best.candidate):
         yield Rung("adaround", rounded(best.chain).recipe(), target, facts.absent.get("adaround", ""))

@@ -19,7 +19,6 @@ LATENCY, SIZE, MEMORY, ENERGY, THROUGHPUT = "latency", "size", "memory", "energy
 OBJECTIVES = (LATENCY, THROUGHPUT, SIZE, MEMORY, ENERGY)
 _BY_SPEED = (LATENCY, THROUGHPUT)
 _COSTS: Mapping[str, Callable[[Timing], float | None]] = {
-    SIZE: lambda timing: float(timing.size_bytes),
     MEMORY: lambda timing: float(timing.peak_memory_bytes),
     ENERGY: lambda timing: timing.energy_mj,
 }
@@ -45,7 +44,8 @@ def meets(candidate: Candidate, budget: Budget) -> bool:
     measurement = candidate.measurement
     if measurement is None or candidate.violations or candidate.verdict in (FAILED, REFUSED):
         return False
-    return measurement.timing is not None or not budget.limits_cost
+    known = measurement.timing is not None or not budget.limits_run
+    return known and (budget.size_bytes is None or measurement.size is not None)
 
 
 def speeds(candidates: Sequence[Candidate], objective: str = LATENCY) -> dict[str, Ratio]:
@@ -91,7 +91,11 @@ def costs(candidates: Sequence[Candidate], objective: str) -> dict[str, float]:
 
 
 def _cost(measurement: Measurement | None, objective: str) -> float | None:
-    if measurement is None or measurement.timing is None:
+    if measurement is None:
+        return None
+    if objective == SIZE:
+        return None if measurement.size is None else float(measurement.size)
+    if measurement.timing is None:
         return None
     return _COSTS[objective](measurement.timing)
 
@@ -119,12 +123,12 @@ def front(candidates: Sequence[Candidate], objective: str) -> tuple[str, ...]:
 
 
 def deciding_objective(candidates: Sequence[Candidate], budget: Budget, objective: str) -> str:
-    """Returns `objective`, or `latency` when no candidate in question could be measured for it.
+    """Returns `objective`; `latency` when no candidate in question could be measured for it; then `size`.
 
     In question are those that meet `budget`; where none does, all that ran.
     """
-    inside = [c for c in candidates if meets(c, budget)]
-    return objective if costs(inside or judged(candidates), objective) else LATENCY
+    asked = [c for c in candidates if meets(c, budget)] or judged(candidates)
+    return next((known for known in (objective, LATENCY, SIZE) if costs(asked, known)), LATENCY)
 
 
 def choose(candidates: Sequence[Candidate], budget: Budget, objective: str) -> tuple[str, bool] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgewright.core.budget import Budget
-from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.core.recipe import Recipe, StepSpec, TargetSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.engine.execute import Input
 
@@ -40,6 +40,7 @@ class SearchConfig:
         timing_width: The ratio's 95% interval is narrowed to this width.
         reference: Target that runs the original model; every ratio compares with it.
         calibration_limit: Most calibration samples to use.
+        strict: A winner must have been measured on its target; one that was only compiled does not meet the budget.
     """
 
     objective: str = "latency"
@@ -51,6 +52,7 @@ class SearchConfig:
     timing_width: float = 0.05
     reference: str = "onnxruntime"
     calibration_limit: int | None = None
+    strict: bool = False
 
     def stops_when_met(self, budget: Budget) -> bool:
         """Returns whether the first candidate inside `budget` ends the ladder."""
@@ -67,7 +69,7 @@ class Request:
         model: Its named inputs: the model file, checkpoint, code.
         data: Model inputs -> the project's `data.json`; without inputs while they are not known yet.
         code: The project's folder, identified by the sources of the user's metrics; None when there are none.
-        targets: Targets by name with their fields.
+        targets: What to optimise for, each with a label of its own.
         recipes: The user's own recipes, tried after the ladder.
         quality: See `QualityConfig`.
         budget: Limits.
@@ -81,7 +83,7 @@ class Request:
     model: Mapping[str, Input]
     data: Callable[[tuple[TensorSpec, ...]], Input]
     code: Input | None
-    targets: tuple[StepSpec, ...]
+    targets: tuple[TargetSpec, ...]
     recipes: tuple[Recipe, ...] = ()
     quality: QualityConfig = QualityConfig()
     budget: Budget = field(default_factory=Budget)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgewright.core.budget import Budget
-from edgewright.core.recipe import Candidate, StepSpec, Study
+from edgewright.core.codec import encode
+from edgewright.core.measurement import Device
+from edgewright.core.recipe import Candidate, StepSpec, Study, TargetSpec
 from edgewright.core.variant import adds_in_32_bits
 from edgewright.engine import registry, toolchain
 from edgewright.engine.execute import Executor, Input, Result
@@ -85,9 +87,9 @@ class _Search:
         reference = registry.load("targets", self.request.search.reference)
         toolchain.need(f"optimising a model from {source}", *extras, reference.extra)
         for spec in self.request.targets:
-            target = registry.load("targets", spec.name)
+            target = registry.load("targets", spec.step.name)
             if absent := toolchain.missing(target.extra):
-                message = f"target {spec.name} needs {', '.join(absent)}, not installed here"
+                message = f"target {spec.label} needs {', '.join(absent)}, not installed here"
                 raise ToolchainMissing(message, hint=f"{toolchain.install_line(target.extra)}, or remove the target")
 
     def _need_passes(self) -> None:
@@ -104,9 +106,8 @@ class _Search:
 
     def _survey(self, imported: Result) -> Survey:
         self.observer.phase("profile")
-        targets = self.request.targets
-        settings = {target.name: dict(target.config) for target in targets if target.config}
-        spec = StepSpec("survey", {"targets": [target.name for target in targets], "settings": settings})
+        asked = {target.label: encode(target.step) for target in self.request.targets}
+        spec = StepSpec("survey", {"targets": asked})
         return read(self.executor.run("measure", spec, {"model": imported.as_input()}), "survey.json", Survey)
 
     def _begin(self, found: Imported, reference: Candidate, audit: Audit) -> Study:
@@ -125,23 +126,25 @@ class _Search:
             tools=toolchain.versions({*distributions, "edgewright", "numpy"}),
             labels=audit.labels,
             source={**self.request.origin, **found.summary()},
+            strict=self.request.search.strict,
         )
 
-    def _climb(self, trials: Trials, target: StepSpec, facts: Facts) -> None:
+    def _climb(self, trials: Trials, target: TargetSpec, facts: Facts) -> None:
         """Climbs the ladder for one target, then tries the user's own recipes."""
-        self.observer.phase(f"search for {target.name}")
-        step = registry.make("targets", target)
-        device = self.executor.device
+        self.observer.phase(f"search for {target.label}")
+        step = registry.make("targets", target.step)
+        device = self._measured_on(trials, target)
+        facts = replace(facts, refusals={target.step.name: facts.refusals.get(target.label, ())})
         schemes, precisions = step.schemes(device), step.precisions(device)  # type: ignore[attr-defined]
         self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
         wanted = self.request.search.ladder
         measure = trials.sensitivity if not wanted or "mixed" in wanted else None
-        rungs = ladder(target, facts, schemes, precisions, measure, safe_8_bits=adds_in_32_bits(device))
+        rungs = ladder(target.step, facts, schemes, precisions, measure, safe_8_bits=adds_in_32_bits(device))
         rung = next(rungs, None)
         while rung is not None:
             skipped = bool(wanted) and rung.name not in wanted and rung.name != "float"
-            candidate = Candidate("", target.name, rung.recipe, self.threads, self.batch) if skipped else None
-            candidate = candidate or self._try(trials, rung)
+            candidate = Candidate("", target.label, rung.recipe, self.threads, self.batch) if skipped else None
+            candidate = candidate or self._try(trials, rung, target)
             if not skipped and self._may_stop(candidate):
                 return
             try:
@@ -149,13 +152,20 @@ class _Search:
             except StopIteration:
                 rung = None
         for recipe in self.request.recipes:
-            if self._may_stop(self._try(trials, Rung("own", recipe, target))):
+            if self._may_stop(self._try(trials, Rung("own", recipe, target.step), target)):
                 return
 
-    def _try(self, trials: Trials, rung: Rung) -> Candidate:
-        index = len(self.study.of_target(rung.target.name)) + 1
-        self.observer.candidate_started(rung.recipe.title, rung.target.name, index, max(index, self.expected))
-        candidate = trials.run(rung, self.threads, self.batch)
+    def _measured_on(self, trials: Trials, target: TargetSpec) -> Device:
+        """Returns the machine that measures `target`, and puts it into the study where it is another one."""
+        device = trials.place(target).device
+        if target.device:
+            self.study = replace(self.study, devices={**self.study.devices, target.label: device})
+        return device
+
+    def _try(self, trials: Trials, rung: Rung, target: TargetSpec) -> Candidate:
+        index = len(self.study.of_target(target.label)) + 1
+        self.observer.candidate_started(rung.recipe.title, target.label, index, max(index, self.expected))
+        candidate = trials.run(rung, target, self.threads, self.batch)
         return self._add(replace(candidate, notes=rung.notes))
 
     def _add(self, candidate: Candidate) -> Candidate:
@@ -168,21 +178,21 @@ class _Search:
         judged = candidate.measurement is not None and not candidate.violations
         return judged and self.request.search.stops_when_met(self.request.budget)
 
-    def _sweep_options(self, trials: Trials, target: StepSpec) -> None:
+    def _sweep_options(self, trials: Trials, target: TargetSpec) -> None:
         """Times the best candidate so far with the other thread counts and batch sizes."""
-        best = annotate(self.study).winners.get(target.name)
+        best = annotate(self.study).winners.get(target.label)
         if best is None:
             return
         chosen = self.study.candidate(best)
-        if chosen.measurement is None:
+        if chosen.measurement is None or chosen.measurement.timing is None:
             return
-        artifact = trials.compile(target, trials.apply(chosen.recipe))
+        artifact = trials.compile(target.step, trials.apply(chosen.recipe))
         pairs = itertools.product(self.request.search.threads, self.request.search.batch)
         others = [pair for pair in pairs if pair != (self.threads, self.batch)]
         for index, (threads, batch) in enumerate(others, start=1):
             title = f"{chosen.recipe.title}, {threads} threads, batch {batch}"
-            self.observer.candidate_started(title, target.name, index, len(others))
-            self._add(trials.retime(chosen, artifact, threads, batch))
+            self.observer.candidate_started(title, target.label, index, len(others))
+            self._add(trials.retime(chosen, artifact, target, threads, batch))
 
 
 def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from edgewright.core.recipe import Recipe, StepSpec
 
@@ -57,8 +56,3 @@ class Rung:
     target: StepSpec
     refused: str = ""
     notes: tuple[str, ...] = ()
-
-
-def with_target(rung: Rung, **fields: Any) -> Rung:
-    """Returns `rung` with fields of its target replaced."""
-    return replace(rung, target=StepSpec(rung.target.name, {**rung.target.config, **fields}))

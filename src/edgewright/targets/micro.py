@@ -48,6 +48,7 @@ class MicroTarget:
     requires: ClassVar[tuple[str, ...]] = ("tflite-micro", "ethos-u-vela", "ai-edge-litert", "flatbuffers", "onnx-ir")
     runtime: ClassVar[str] = "tflm"
     extra: ClassVar[str] = "micro"
+    emulated: ClassVar[bool] = True
 
     strict: bool = False
     board: str = ""

@@ -26,6 +26,8 @@ class NullTarget:
 
     Attributes:
         strict: Accepted like everywhere; every node is where it was planned, nowhere.
+        absent: Why its artifacts do not run on any machine, as those of another system do not run here; empty: they
+            run.
     """
 
     name: ClassVar[str] = "null"
@@ -35,6 +37,11 @@ class NullTarget:
     extra: ClassVar[str] = "build"
 
     strict: bool = False
+    absent: str = ""
+
+    def elsewhere(self, device: Device) -> str:
+        """Says that its artifacts do not run, if they were told not to."""
+        return self.absent
 
     def refuses(self, graph: onnx_ir.Model) -> tuple[str, ...]:
         """Refuses operators of no known domain, as a real target would, so that refusals can be tested."""
@@ -73,6 +80,8 @@ class NullTarget:
             inputs=hub.inputs,
             outputs=hub.outputs,
             precision="float32",
+            proof=("its digest was written",) if self.absent else (),
+            unproven=("that zeros come out",) if self.absent else (),
             placement=tuple(
                 NodePlacement(node.name or "", node.op_type, "nowhere", "none", (node.name or "",)) for node in nodes
             ),
