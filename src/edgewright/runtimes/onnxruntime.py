@@ -1,8 +1,10 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or on the execution provider that the artifact names."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import shutil
 import statistics
 import tempfile
@@ -15,31 +17,55 @@ from numpy.typing import NDArray
 
 from edgewright.core.target import Artifact, OperatorTime, Runner, RunOptions
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import Corrupt, StepFailed
+from edgewright.errors import Corrupt, EdgewrightError, StepFailed
 from edgewright.runtimes._inputs import check_inputs
 from edgewright.runtimes._open import load_artifact
+from edgewright.runtimes._ort_providers import CPU, assigned, is_here, open_with, provider_of
+from edgewright.runtimes._place import toolchain_python
+from edgewright.runtimes._remote import open_remote, other_interpreter
 from edgewright.runtimes._require import require
 
-PROVIDER = "CPUExecutionProvider"
 KERNEL = "_kernel_time"
+OWN = "edgewright."
 DISABLED = "edgewright.disabled_optimizers"
 """Session entry of our own: names of ONNX Runtime's graph transformers to leave out, separated by commas."""
+_COMPILED = re.compile(rf".*_(\d+){KERNEL}")
 
 
 class OnnxRuntime:
-    """Opens an ONNX file with the CPU provider only, so that nothing falls back silently."""
+    """Opens an ONNX file on the artifact's own provider and on no other, so that nothing falls back silently.
+
+    A provider that only another build of ONNX Runtime has is opened in the environment of its toolchain.
+    """
 
     name: ClassVar[str] = "onnxruntime"
     distribution: ClassVar[str] = "onnxruntime"
+    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+    """Builds that give the same module; one of them is installed."""
 
     def open(self, artifact: Path, options: RunOptions) -> AbstractContextManager[Runner]:
         """See `edgewright.core.target.Runtime`."""
         return _opened(artifact, options)
 
+    def interpreter(self, artifact: Artifact) -> Path | None:
+        """Returns the Python that opens the artifact where this one's build of ONNX Runtime lacks its provider."""
+        provider = provider_of(artifact.session)
+        if not provider.toolchain or (_installed() and is_here(require("onnxruntime", "onnxruntime"), provider)):
+            return None
+        return toolchain_python(provider.toolchain)
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("onnxruntime") is not None
+
 
 @contextmanager
 def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
     artifact = load_artifact(path)
+    if (python := plugin().interpreter(artifact)) is not None:
+        with open_remote(path, options, other_interpreter(python)) as runner:
+            yield runner
+        return
     ort = require("onnxruntime", "onnxruntime")
     traces = Path(tempfile.mkdtemp(prefix="edgewright-")) if options.profile else None
     try:
@@ -63,14 +89,18 @@ def session_options(ort: Any, entries: Mapping[str, str], threads: int) -> Any:
 def add_entries(options: Any, entries: Mapping[str, str]) -> None:
     """Sets the entries that ONNX Runtime itself understands."""
     for key, value in entries.items():
-        if key != DISABLED:
+        if not key.startswith(OWN):
             options.add_session_config_entry(key, value)
 
 
 def open_session(ort: Any, file: Path, options: Any, entries: Mapping[str, str]) -> Any:
-    """Opens `file` on the CPU without the graph transformers that `entries` leave out."""
+    """Opens `file` on the provider of `entries`, without the graph transformers that they leave out.
+
+    Raises:
+        ToolchainMissing: The provider is not there, or cannot be loaded.
+    """
     disabled = [name for name in entries.get(DISABLED, "").split(",") if name]
-    return ort.InferenceSession(str(file), options, providers=[PROVIDER], disabled_optimizers=disabled or None)
+    return open_with(ort, file, options, entries, disabled_optimizers=disabled or None)
 
 
 def _session(ort: Any, path: Path, artifact: Artifact, options: RunOptions, traces: Path | None) -> Any:
@@ -80,12 +110,34 @@ def _session(ort: Any, path: Path, artifact: Artifact, options: RunOptions, trac
         chosen.enable_profiling = True
         chosen.profile_file_prefix = str(traces / "ort")
     try:
-        return open_session(ort, path / artifact.files[0], chosen, entries)
+        session = open_session(ort, path / artifact.files[0], chosen, entries)
+    except EdgewrightError:
+        raise
     except Exception as error:  # its exception classes share no base but Exception
         raise Corrupt(
             f"{path / artifact.files[0]}: ONNX Runtime {ort.__version__} cannot open it: {error}",
             hint=f"compile it again; it was made for onnxruntime{artifact.runtime_range}",
         ) from error
+    _require_as_proven(session, artifact)
+    return session
+
+
+def _require_as_proven(session: Any, artifact: Artifact) -> None:
+    """Refuses a session whose CPU took nodes that ran on the provider when the artifact was made.
+
+    Raises:
+        StepFailed: It did.
+    """
+    provider = provider_of(artifact.session)
+    proven = {name for node in artifact.placement if node.where == provider.name for name in node.source}
+    parts = assigned(session) if proven and provider.name != CPU else {}
+    moved = [name for part in parts.get(CPU, ()) for name, _ in part if name in proven]
+    if moved or (parts and provider.name not in parts):
+        what = f'"{moved[0]}" and {len(moved) - 1} others' if moved else "every node"
+        raise StepFailed(
+            f"{what} ran on {provider.name} when the artifact was made, and would run on the CPU here",
+            hint="another version of ONNX Runtime or another processor: compile the artifact for this one",
+        )
 
 
 class OrtRunner:
@@ -117,7 +169,16 @@ class OrtRunner:
 def read_trace(file: Path) -> list[dict[str, Any]]:
     """Returns the kernel events of a profile, in the order they ran: name, duration in microseconds, arguments."""
     events = json.loads(file.read_text())
-    return [event for event in events if event.get("cat") == "Node" and event["name"].endswith(KERNEL)]
+    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(KERNEL)]
+    return [{**event, "name": _stable(event)} for event in kernels]
+
+
+def _stable(event: Mapping[str, Any]) -> str:
+    """Names what a provider compiled by its place in the graph: providers put counters and digests of paths in."""
+    provider, found = event["args"].get("provider", CPU), _COMPILED.fullmatch(event["name"])
+    if provider == CPU or found is None or not event["name"].startswith(f"{provider}_"):
+        return str(event["name"])
+    return f"{provider}#{found.group(1)}{KERNEL}"
 
 
 def median_times(events: list[dict[str, Any]]) -> tuple[OperatorTime, ...]:

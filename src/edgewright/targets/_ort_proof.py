@@ -11,7 +11,8 @@ import onnx
 
 from edgewright.core.target import NodePlacement
 from edgewright.errors import EdgewrightError, StepFailed
-from edgewright.runtimes.onnxruntime import KERNEL, PROVIDER, median_times, open_session, read_trace, session_options
+from edgewright.runtimes._ort_providers import CPU
+from edgewright.runtimes.onnxruntime import KERNEL, median_times, open_session, read_trace, session_options
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
 from edgewright.targets._ort_sources import Kernel, sources
@@ -100,7 +101,7 @@ def _placement(
         NodePlacement(
             node=node,
             op=op,
-            where="CPU" if last[node, op]["provider"] == PROVIDER else last[node, op]["provider"],
+            where="CPU" if last[node, op]["provider"] == CPU else last[node, op]["provider"],
             precision=precision_of(op, last[node, op]),
             source=made_from.get(node, ()),
             share=round(micros / total, 4),

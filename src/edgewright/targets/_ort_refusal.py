@@ -10,7 +10,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from edgewright.runtimes.onnxruntime import PROVIDER, session_options
+from edgewright.runtimes._ort_providers import CPU
+from edgewright.runtimes.onnxruntime import session_options
 
 _CAST_UP = "tensor(float16)"
 """ONNX Runtime inserts casts around float16 nodes that have float32 kernels only."""
@@ -41,7 +42,7 @@ def _envelope(model: ir.Model) -> Iterator[str]:
     probe = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
     probe.ir_version = model.ir_version
     try:
-        ort.InferenceSession(probe.SerializeToString(), session_options(ort, {}, 1), providers=[PROVIDER])
+        ort.InferenceSession(probe.SerializeToString(), session_options(ort, {}, 1), providers=[CPU])
     except Exception as error:
         said = str(error).rpartition("->")[2].strip()
         yield f"opset {opset}, IR version {model.ir_version}: ONNX Runtime {ort.__version__} says: {said[-300:]}"
@@ -50,7 +51,7 @@ def _envelope(model: ir.Model) -> Iterator[str]:
 def _registry(state: Any) -> Kernels:
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for kernel in state.get_all_opkernel_def():
-        if kernel.provider == PROVIDER:
+        if kernel.provider == CPU:
             found[_domain(kernel.domain), kernel.op_name].append(kernel)
     return found
 
@@ -65,12 +66,12 @@ def _node(node: ir.Node, opset: int, kernels: Kernels) -> Iterator[str]:
     known = kernels.get((_domain(node.domain), node.op_type), [])
     if not known:
         if not _is_function(schema):
-            yield f"{shown} has no kernel in ONNX Runtime's {PROVIDER}"
+            yield f"{shown} has no kernel in ONNX Runtime's {CPU}"
         return
     since = schema.since_version if schema is not None else opset
     fitting = [kernel for kernel in known if kernel.version_range[0] <= since <= kernel.version_range[1]]
     if not fitting and schema is not None and not _is_function(schema):
-        yield f"{shown} of opset {opset} has no kernel in ONNX Runtime's {PROVIDER}"
+        yield f"{shown} of opset {opset} has no kernel in ONNX Runtime's {CPU}"
     elif schema is not None and fitting and not _is_function(schema):
         yield from _types(node, shown, schema, fitting)
 
