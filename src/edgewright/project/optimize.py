@@ -15,6 +15,7 @@ from edgewright.engine import toolchain
 from edgewright.engine.execute import Executor
 from edgewright.errors import StepFailed
 from edgewright.project.config import Project
+from edgewright.project.outcomes import write_outcomes
 from edgewright.project.question import ask
 from edgewright.runtimes._machine import local_device
 from edgewright.search.observer import Observer, Silent
@@ -32,7 +33,8 @@ class Outcome:
 
     Attributes:
         study: Everything found out.
-        folder: The output folder: study.json, report.html, report.json, junit.xml and the bundles.
+        folder: The output folder: study.json, report.html, report.json, summary.md, junit.xml, the bundles and, beside
+            each, what became of every test sample.
         bundles: Target -> bundle file.
         workers: How many worker processes were started; 0 when nothing had changed.
     """
@@ -144,7 +146,9 @@ def _publish(study: Study, cache: Cache, folder: Path) -> dict[str, Path]:
     write_atomic(folder / STUDY_FILE, encoded)
     _report(study, cache, folder)
     bundles = _pack(study, cache, folder)
-    names = [STUDY_FILE, "report.html", "report.json", "junit.xml", *(path.name for path in bundles.values())]
+    outcomes = write_outcomes(study, lambda digest: _stored(cache, digest), folder / _WORK / "data.json", bundles)
+    made = [path.name for path in (*bundles.values(), *outcomes)]
+    names = [STUDY_FILE, "report.html", "report.json", "summary.md", "junit.xml", *made]
     files = {name: digest_file(folder / name) for name in names}
     published = _Published(identity, _release(), files, {target: path.name for target, path in bundles.items()})
     write_atomic(folder / _WORK / "published.json", encode_json(published))

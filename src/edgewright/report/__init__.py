@@ -16,7 +16,7 @@ __all__ = ["write_report"]
 
 
 def write_report(study: Study, evidence: Evidence, folder: Path) -> None:
-    """Writes `report.html`, `report.json` and `junit.xml` into `folder`, each whole or not at all.
+    """Writes `report.html`, `report.json`, `summary.md` and `junit.xml` into `folder`, each whole or not at all.
 
     Args:
         study: An annotated study (`edgewright.search.explain.annotate`).
@@ -29,10 +29,12 @@ def write_report(study: Study, evidence: Evidence, folder: Path) -> None:
     """
     from edgewright.report.json_report import report_json
     from edgewright.report.junit import junit_xml
+    from edgewright.report.markdown import study_markdown
     from edgewright.store.files import write_atomic
 
     write_atomic(folder / "report.json", report_json(study))
     write_atomic(folder / "junit.xml", junit_xml(study))
+    write_atomic(folder / "summary.md", study_markdown(study).encode())
     from edgewright.report.html import report_html
 
     write_atomic(folder / "report.html", report_html(study, evidence).encode())
