@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright.core.decision import Decision
-from edgewright.measure._intervals import difference, figure, median_interval, tango, wilson
+from edgewright.device.timing.rounds import median_interval
+from edgewright.measure._intervals import difference, figure, tango, wilson
 from edgewright.measure.metrics.classification import MacroF1, TopK
 from edgewright.measure.metrics.regression import MeanAbsoluteError
 

@@ -15,12 +15,12 @@ import pytest
 from edgewright.core.codec import decode_stored
 from edgewright.core.measurement import Ratio, Timing
 from edgewright.core.target import OperatorTime
+from edgewright.device.timing import rounds as _rounds
+from edgewright.device.timing.conditions import governor, temperature
+from edgewright.device.timing.hosts import Block, HostProcess
+from edgewright.device.timing.lease import lease, runtime_folder
+from edgewright.device.timing.rounds import Side, block_runs, interleave, speedup, summary
 from edgewright.errors import Corrupt, DataError, StepFailed
-from edgewright.measure import _rounds
-from edgewright.measure._conditions import governor, temperature
-from edgewright.measure._host import Block, HostProcess
-from edgewright.measure._lease import lease, runtime_folder
-from edgewright.measure._rounds import Side, block_runs, interleave, speedup, summary
 from edgewright.measure.profile import Profile
 from edgewright.measure.time import Time, size_bytes
 
@@ -172,13 +172,13 @@ def test_a_host_that_dies_leaves_its_last_words(linear: Any, monkeypatch: pytest
     code = "import sys; sys.stdin.readline(); sys.exit('illegal instruction, or so')"
     start = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda command, **fields: start([sys.executable, "-c", code], **fields))
-    with HostProcess(Path("artifact")) as host, pytest.raises(StepFailed) as caught:
+    with HostProcess(linear("artifact", np.eye(2))) as host, pytest.raises(StepFailed) as caught:
         host.time(1, 0)
     assert "artifact ended with status 1" in caught.value.message
     assert "illegal instruction, or so" in caught.value.message
 
 
-def test_a_host_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_hangs_is_given_up(linear: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.Popen
     monkeypatch.setattr(
         subprocess,
@@ -186,7 +186,7 @@ def test_a_host_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda command, **fields: start([sys.executable, "-c", "import time; time.sleep(60)"], **fields),
     )
     with (
-        HostProcess(Path("artifact"), answer_seconds=0.2) as host,
+        HostProcess(linear("artifact", np.eye(2)), answer_seconds=0.2) as host,
         pytest.raises(StepFailed, match="no answer to time"),
     ):
         host.time(1, 0)
@@ -211,16 +211,16 @@ def _holder(seconds: float) -> subprocess.Popen[bytes]:
 def test_two_measurements_never_run_at_once(context: Any) -> None:
     with _holder(0.8):
         start = time.monotonic()
-        with lease("local", context):
+        with lease("local", context.progress):
             assert time.monotonic() - start > 0.4
         assert context.notes == [(0.0, "waiting: another process measures on local")]
-    with lease("local", context):
+    with lease("local", context.progress):
         assert len(context.notes) == 1
 
 
 def test_the_lease_keeps_others_waiting(context: Any) -> None:
     path = runtime_folder() / "device-local.lock"
-    with lease("local", context), subprocess.Popen([sys.executable, "-c", HOLD, str(path), "0"]) as other:
+    with lease("local", context.progress), subprocess.Popen([sys.executable, "-c", HOLD, str(path), "0"]) as other:
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.5)
         other.kill()
@@ -230,7 +230,7 @@ def test_a_killed_holder_frees_the_lease(context: Any) -> None:
     with _holder(60) as holder:
         holder.kill()
         holder.wait()
-        with lease("local", context):
+        with lease("local", context.progress):
             assert context.notes == []
 
 

@@ -128,18 +128,3 @@ def _percentiles(values: Floats) -> tuple[float, float]:
         return -math.inf, math.inf
     low, high = np.percentile(judged, [2.5, 97.5])
     return float(low), float(high)
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the distribution-free interval of a median from order statistics, at least 95% (Conover 1999, 3.2).
-
-    Fewer than six values cannot give one: the interval is then unbounded.
-    """
-    ordered, n = sorted(values), len(values)
-    tail, rank = 0.5**n, 0
-    while tail <= 0.025:
-        rank += 1
-        tail += math.comb(n, rank) * 0.5**n
-    if rank == 0:
-        return -math.inf, math.inf
-    return ordered[rank - 1], ordered[n - rank]

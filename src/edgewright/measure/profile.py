@@ -11,8 +11,8 @@ from typing import ClassVar
 from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import RunOptions
+from edgewright.device.timing.lease import lease
 from edgewright.measure._decisions import run_size
-from edgewright.measure._lease import lease
 from edgewright.measure._samples import run_inputs
 from edgewright.runtimes import load_artifact, open_runner
 
@@ -44,7 +44,7 @@ class Profile:
         artifact = load_artifact(inputs["artifact"])
         batches = run_inputs(artifact, inputs["data"], self.split, run_size(artifact.inputs, 1))
         options = RunOptions(threads=self.threads, profile=True)
-        with lease("local", context), open_runner(inputs["artifact"], options) as runner:
+        with lease("local", context.progress), open_runner(inputs["artifact"], options) as runner:
             for count, batch in enumerate(islice(cycle(batches), self.runs), start=1):
                 runner.run(batch)
                 context.progress(count / self.runs, f"run {count} of {self.runs}")

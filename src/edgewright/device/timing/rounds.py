@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from edgewright.core.measurement import Ratio, Summary
-from edgewright.measure._host import Block
-from edgewright.measure._intervals import median_interval
+from edgewright.device.timing.hosts import Block
 
 LEAST_ROUNDS = 6
 """Fewer rounds cannot give a 95% interval of the median."""
@@ -83,7 +82,13 @@ def block_runs(median_ms: float) -> int:
 
 
 def interleave(
-    candidate: Side, reference: Side, *, width: float, seconds: float, progress: Callable[[float, str], None]
+    candidate: Side,
+    reference: Side,
+    *,
+    width: float,
+    seconds: float,
+    progress: Callable[[float, str], None],
+    record: Callable[[Block, Block], None] = lambda one, other: None,
 ) -> tuple[Ratio, str]:
     """Times both in turn, the order reversed every round, until the interval of the ratio is narrow enough.
 
@@ -91,17 +96,18 @@ def interleave(
     process to the next.
 
     Args:
-        candidate: Warmed up.
-        reference: Warmed up.
+        candidate: Warmed up; blocks it already has count.
+        reference: Warmed up, with as many blocks.
         width: Stop when the 95% interval is narrower than this share of the ratio.
         seconds: Stop after this long in any case (but not before `LEAST_ROUNDS` rounds).
         progress: Called after every round.
+        record: Given the two blocks of every round.
 
     Returns:
         The speed-up, and a note when `seconds` ended it before the interval was narrow.
     """
     start = time.perf_counter()
-    ratio, rounds = Ratio(1.0, 0.0, math.inf), 0
+    ratio, rounds = Ratio(1.0, 0.0, math.inf), len(candidate.blocks)
     while True:
         order = (candidate, reference) if rounds % 2 == 0 else (reference, candidate)
         if rounds and rounds % ROUNDS_PER_PROCESS == 0:
@@ -110,6 +116,7 @@ def interleave(
         for side in order:
             side.measure()
         rounds += 1
+        record(candidate.blocks[-1], reference.blocks[-1])
         if rounds < LEAST_ROUNDS:
             continue
         ratio, elapsed = speedup(candidate, reference), time.perf_counter() - start
@@ -143,12 +150,13 @@ def speedup(candidate: Side, reference: Side) -> Ratio:
     return Ratio(statistics.median(ratios), low, high)
 
 
-def alone(side: Side) -> Ratio:
+def alone(side: Side, record: Callable[[Block], None] = lambda block: None) -> Ratio:
     """Times the reference itself: ten blocks, the ratio is one by definition."""
-    for done in range(USUAL_ROUNDS):
+    for done in range(len(side.blocks), USUAL_ROUNDS):
         if done == ROUNDS_PER_PROCESS:
             side.renew()
         side.measure()
+        record(side.blocks[-1])
     return Ratio(1.0, 1.0, 1.0)
 
 
@@ -156,3 +164,18 @@ def summary(milliseconds: list[float]) -> Summary:
     """Returns the distribution of single runs."""
     p50, p90, p95, p99 = (float(p) for p in np.percentile(milliseconds, [50, 90, 95, 99]))
     return Summary(p50, p90, p95, p99, float(np.mean(milliseconds)), len(milliseconds))
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the distribution-free interval of a median from order statistics, at least 95% (Conover 1999, 3.2).
+
+    Fewer than six values cannot give one: the interval is then unbounded.
+    """
+    ordered, n = sorted(values), len(values)
+    tail, rank = 0.5**n, 0
+    while tail <= 0.025:
+        rank += 1
+        tail += math.comb(n, rank) * 0.5**n
+    if rank == 0:
+        return -math.inf, math.inf
+    return ordered[rank - 1], ordered[n - rank]

@@ -6,18 +6,17 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgewright.core.step import Context
 from edgewright.errors import StepFailed
 
 _POLL_SECONDS = 0.2
 
 
 @contextmanager
-def lease(device: str, context: Context) -> Iterator[None]:
+def lease(device: str, progress: Callable[[float, str], None]) -> Iterator[None]:
     """Waits until no other process of this user measures on `device`, and keeps others waiting meanwhile.
 
     The lock belongs to the open file: it ends with the process, however that ends.
@@ -30,23 +29,24 @@ def lease(device: str, context: Context) -> Iterator[None]:
         told = False
         while not _try_lock(file.fileno()):
             if not told:
-                context.progress(0.0, f"waiting: another process measures on {device}")
+                progress(0.0, f"waiting: another process measures on {device}")
             told = True
             time.sleep(_POLL_SECONDS)
         yield
 
 
 def runtime_folder() -> Path:
-    """Returns the folder of this user's locks, made if need be.
+    """Returns the folder of this user's locks, made if need be: the same one in every session.
+
+    `XDG_RUNTIME_DIR` would not do: it is another one without a login session, and goes away with the last.
 
     Raises:
         StepFailed: It belongs to somebody else.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(base) / "edgewright" if base else Path(tempfile.gettempdir()) / f"edgewright-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"edgewright-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise StepFailed(f"{folder} belongs to another user", hint="set XDG_RUNTIME_DIR to a folder of your own")
+        raise StepFailed(f"{folder} belongs to another user", hint="set TMPDIR to a folder of your own")
     return folder
 
 
