@@ -95,7 +95,7 @@ def _manifest(study: Study, own: Part, variants: tuple[Variant, ...], pipeline: 
         recipe=candidate.recipe,
         budget=study.budget,
         met=_met(study, candidate),
-        device=study.device,
+        device=study.devices.get(candidate.target, study.device),
         golden=own.golden,
         files={},
         violations=candidate.violations,
@@ -107,6 +107,8 @@ def _manifest(study: Study, own: Part, variants: tuple[Variant, ...], pipeline: 
         warnings=study.warnings,
         variants=variants,
         session=own.choice.session,
+        proof=candidate.proof,
+        unproven=candidate.unproven,
     )
 
 

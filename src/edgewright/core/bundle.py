@@ -175,6 +175,8 @@ class Manifest:
         files: Path in the bundle -> size and digest, for every file except the manifest itself.
         variants: What machines of some kinds run instead; the first that fits counts.
         session: Options of the runtime on top of those of the manifest's own artifact.
+        proof: What was proven of the artifact on the machine that made it.
+        unproven: What only the target's own machine can show.
     """
 
     schema: int
@@ -204,6 +206,8 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     session: Mapping[str, str] = field(default_factory=dict)
+    proof: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
     @property
     def artifacts(self) -> tuple[Manifest | Variant, ...]:

@@ -9,6 +9,7 @@ from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candi
 from edgewright.search import wording
 
 ABSENT = "-"
+UNPROVEN = "unproven"
 STYLES = {MET: "green", BROKE: "red", DOMINATED: "yellow", FAILED: "bold red", REFUSED: "dim", "reference": "cyan"}
 """Verdict -> how a terminal shows it."""
 
@@ -40,7 +41,9 @@ class Row:
         size: Of the files that ship.
         memory: Peak of a fresh process.
         energy: Per run, or why it is absent.
-        basis: measured, emulated or predicted.
+        basis: measured, emulated, predicted, or unproven where it does not run here.
+        device: Whose figures they are.
+        stand_in: Who predicted the quality; empty where the artifact itself was scored.
         conditions: Threads, batch, rounds, governor, temperature and load of the timing.
         why: One sentence.
     """
@@ -68,6 +71,8 @@ class Row:
     memory: str
     energy: str
     basis: str
+    device: str
+    stand_in: str
     conditions: str
     why: str
 
@@ -93,7 +98,7 @@ def row(study: Study, candidate: Candidate, among: tuple[Candidate, ...]) -> Row
         front=candidate.id in study.fronts.get(candidate.target, ()),
         why=candidate.why,
         **_quality(study, candidate.measurement, is_reference),
-        **_timing(candidate.measurement.timing if candidate.measurement else None),
+        **_cost(study, candidate.measurement),
     )
 
 
@@ -135,6 +140,15 @@ def _drop(study: Study, measurement: Measurement, share: bool) -> tuple[str, str
     if not same:
         return ABSENT, ABSENT
     return wording.difference(quality.figures[0].value - same.figures[0].value, share), "not paired"
+
+
+def _cost(study: Study, measurement: Measurement | None) -> dict[str, str]:
+    if measurement is None:
+        return {**_timing(None), "device": study.device.name, "stand_in": ""}
+    found = {**_timing(measurement.timing), "device": measurement.device.name, "stand_in": measurement.tune.stand_in}
+    if measurement.timing is None and measurement.size is not None:
+        found["size"] = wording.size(measurement.size)
+    return found | ({"basis": UNPROVEN} if measurement.tune.stand_in else {})
 
 
 def _timing(timing: Timing | None) -> dict[str, str]:

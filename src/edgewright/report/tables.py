@@ -118,4 +118,6 @@ def _reasons(found: tuple[Row, ...]) -> list[Text]:
 
 def _basis(study: Study, found: tuple[Row, ...]) -> str:
     kinds = sorted({row.basis for row in found if row.basis != "not timed"}) or ["not timed"]
-    return f"{', '.join(kinds)} on {study.device.name}: {study.device.processor}; the budget is judged on tune"
+    target = next((c.target for c in study.candidates if c.id in {row.id for row in found}), "")
+    device = study.devices.get(target, study.device)
+    return f"{', '.join(kinds)} on {device.name}: {device.processor}; the budget is judged on tune"

@@ -170,4 +170,6 @@ def _figures(measurement: Measurement) -> list[str]:
     if measurement.timing is not None:
         timing = measurement.timing
         found.append(f"{wording.milliseconds(timing.latency_ms.p50)} p50, {wording.speed(timing.speedup.value)}")
+    elif measurement.size is not None:
+        found.append(f"{wording.size(measurement.size)}, unproven: it does not run here")
     return found
