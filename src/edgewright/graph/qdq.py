@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -115,20 +115,28 @@ def _untie_biases(graph: ir.Graph) -> None:
             use.node.replace_input_with(2, own)
 
 
-def fold_stored_weights(graph: ir.Graph) -> int:
+def fold_stored_weights(graph: ir.Graph, only: Collection[ir.DataType] = _WHOLE) -> int:
     """Replaces constants behind a DequantizeLinear by float32 constants, in place.
 
     Weights in blocks or in less than 8 bits stay: expanded they would grow many times over.
+
+    Args:
+        graph: Changed in place.
+        only: Types of integers to replace.
 
     Returns:
         How many were replaced.
     """
     count = 0
     for node in list(graph):
-        if node.op_type == DEQUANTIZE and _foldable(node):
+        if node.op_type == DEQUANTIZE and _foldable(node) and _stored_as(node) in only:
             _expand(graph, node)
             count += 1
     return count
+
+
+def _stored_as(node: ir.Node) -> ir.DataType | None:
+    return None if node.inputs[0] is None else node.inputs[0].dtype
 
 
 def _foldable(node: ir.Node) -> bool:
