@@ -92,20 +92,28 @@ def judged(recipe, micros, lost, violations, operators, placement) -> Candidate:
     return replace(made, violations=violations, operators=operators, placement=placement)
 
 
-def search(world: World) -> tuple[list[Rung], Best]:
+def untimed(candidate: Candidate) -> Candidate:
+    """What a target that does not run here leaves of a candidate."""
+    assert candidate.measurement is not None
+    return replace(candidate, measurement=replace(candidate.measurement, timing=None, size_bytes=1), operators=())
+
+
+def search(world: World, *, elsewhere: bool = False) -> tuple[list[Rung], Best]:
     asked: list[Recipe] = []
 
     def measure(recipe: Recipe) -> Sensitivity:
         asked.append(recipe)
         return Sensitivity("rt-u8s8", 8, world.groups())
 
-    steps = mixed_rungs(TARGET, world.start(), world.plain(), measure)
+    seen = untimed if elsewhere else (lambda candidate: candidate)
+    start, original = world.start(), world.plain() if elsewhere else None
+    steps = mixed_rungs(TARGET, Best(start.chain, seen(start.candidate)), seen(world.plain()), measure, original)
     rungs: list[Rung] = []
     answer = None
     try:
         while True:
             rungs.append(steps.send(answer))
-            answer = None if rungs[-1].refused else world.run(rungs[-1])
+            answer = None if rungs[-1].refused else seen(world.run(rungs[-1]))
             answer = answer or Candidate("refused", "onnxruntime", rungs[-1].recipe, 1, 1)
     except StopIteration as end:
         assert [recipe.title for recipe in asked] == ["int8 u8s8 minmax"]
@@ -123,6 +131,14 @@ def test_one_guilty_layer_is_found_with_few_evaluations() -> None:
     assert micros(best.candidate) == 41 * 50 + 50
     assert len(rungs) <= 2
     assert best.candidate.recipe.title == "int8 u8s8 minmax, 1 operators in float"
+
+
+def test_a_target_that_does_not_run_here_gets_the_fewest_layers_in_float_all_the_same() -> None:
+    world = World([1e-4] * 20 + [0.5] + [1e-4] * 20, [100.0] * 41, [50.0] * 41, allowed=0.01)
+    rungs, best = search(world, elsewhere=True)
+    assert inside(best.candidate)
+    assert best.candidate.recipe.title == "int8 u8s8 minmax, 1 operators in float"
+    assert len(rungs) <= EVALUATIONS
 
 
 def test_a_cheap_layer_is_preferred_to_an_expensive_one_that_loses_a_little_more() -> None:

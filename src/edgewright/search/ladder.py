@@ -169,8 +169,8 @@ def _recover(
         yield Rung("bias-correction", best.chain.recipe(note="recovered"), target, refused=reason)
     else:
         best = yield from repair(target, facts, best)
-    if measure is not None and timed(plain) and not inside(best.candidate):
-        best = yield from mixed_rungs(target, best, plain, measure)
+    if measure is not None and not inside(best.candidate):
+        best = yield from mixed_rungs(target, best, plain, measure, facts.reference)
     if pays and not inside(best.candidate):
         yield Rung("adaround", rounded(best.chain).recipe(), target, facts.absent.get("adaround", ""))
 

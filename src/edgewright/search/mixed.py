@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.sensitivity import Sensitivity
 from edgewright.core.target import exactly
-from edgewright.search.operator_costs import Costs, operator_costs
+from edgewright.search.operator_costs import Costs, assumed_costs, operator_costs
 from edgewright.search.repair import Best, Chain, better, inside
 from edgewright.search.rungs import Rung
 
@@ -71,7 +71,9 @@ def order_groups(costs: Costs) -> Order:
     return Order(tuple(names), tuple(left), rejected)
 
 
-def mixed_rungs(target: StepSpec, best: Best, plain: Candidate, measure: Measure) -> Generator[Rung, Candidate, Best]:
+def mixed_rungs(
+    target: StepSpec, best: Best, plain: Candidate, measure: Measure, reference: Candidate | None = None
+) -> Generator[Rung, Candidate, Best]:
     """Yields mixed-precision rungs; is sent what came of each.
 
     Args:
@@ -79,11 +81,16 @@ def mixed_rungs(target: StepSpec, best: Best, plain: Candidate, measure: Measure
         best: Full INT8 that has lost too much, the best of what was tried.
         plain: The model in float (or a reduced float) on the same target.
         measure: Measures sensitivity; called once.
+        reference: The original model: its times stand in where the target does not run here.
 
     Returns:
         The fastest candidate inside the budget; where there is none, the one that lost least.
     """
-    costs = operator_costs(plain, best.candidate, measure(best.chain.recipe()).groups)
+    groups = measure(best.chain.recipe()).groups
+    if reference is not None and not _speed(best.candidate):
+        costs = assumed_costs(reference, groups)
+    else:
+        costs = operator_costs(plain, best.candidate, groups)
     order = order_groups(costs)
     most = affordable(costs, order)
     if not most:
@@ -136,7 +143,7 @@ class _Bisection:
         found = Best(self.chain(count), candidate)
         if inside(candidate):
             self._high = count
-            faster = _speed(candidate) > _speed(self.best.candidate)
+            faster = _speed(candidate) > _speed(self.best.candidate) or not _speed(candidate)
             self.best = found if faster or not inside(self.best.candidate) else self.best
         else:
             self._low = count

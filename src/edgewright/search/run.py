@@ -204,7 +204,7 @@ def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:
     small = budget.size_bytes is not None or budget.peak_memory_bytes is not None
     lacking = ", ".join(toolchain.missing("torch"))
     absent = {"adaround": f"needs {lacking}: {toolchain.install_line('torch')}"} if lacking else {}
-    return Facts(survey.quantized, survey.refusals, share, survey.operators, small, absent)
+    return Facts(survey.quantized, survey.refusals, share, survey.operators, small, absent, reference)
 
 
 def _graph_operator(kernel: str) -> str:

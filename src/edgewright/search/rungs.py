@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.core.recipe import Candidate, Recipe, StepSpec
 
 CLEAN_UP = StepSpec("clean-up")
 
@@ -20,6 +20,7 @@ class Facts:
         time_share: Operator -> share of the original's measured run time.
         operators: Operator -> how many nodes.
         absent: Rung -> what must be installed for it, where that is not.
+        reference: The original model, profiled.
         size_limited: The budget limits size or memory, so that smaller weights pay even where they are not faster.
     """
 
@@ -29,6 +30,7 @@ class Facts:
     operators: Mapping[str, int] = field(default_factory=dict)
     size_limited: bool = False
     absent: Mapping[str, str] = field(default_factory=dict)
+    reference: Candidate | None = None
 
     def share(self, operators: frozenset[str] | tuple[str, ...]) -> float:
         """Returns the share of the run time that `operators` take together."""
