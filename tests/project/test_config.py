@@ -40,7 +40,8 @@ def test_a_project_is_read(write):
     project = load_project(write(GOOD))
     assert project.file.data["path"] == "/data/digits.npz"
     assert project.file.budget.quality_drop == 0.01
-    assert [(t.label, t.step.name, dict(t.step.config)) for t in project.targets] == [("onnxruntime", "onnxruntime", {"strict": True})]
+    (target,) = project.targets
+    assert (target.label, target.step.name, dict(target.step.config)) == ("onnxruntime", "onnxruntime", {"strict": True})
     assert project.labels == ("zero", "one")
 
 
