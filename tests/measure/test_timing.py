@@ -18,11 +18,11 @@ from edgewright.core.target import OperatorTime
 from edgewright.device.timing import rounds as _rounds
 from edgewright.device.timing.conditions import governor, temperature
 from edgewright.device.timing.hosts import Block, HostProcess
-from edgewright.device.timing.lease import lease, runtime_folder
 from edgewright.device.timing.rounds import Side, block_runs, interleave, speedup, summary
 from edgewright.errors import Corrupt, DataError, StepFailed
 from edgewright.measure.profile import Profile
 from edgewright.measure.time import Time, size_bytes
+from edgewright.runtimes._lease import lease, runtime_folder
 
 
 class FakeHost:

@@ -11,10 +11,10 @@ from typing import ClassVar
 from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import RunOptions
-from edgewright.device.timing.lease import lease
 from edgewright.measure._decisions import run_size
 from edgewright.measure._samples import run_inputs
 from edgewright.runtimes import load_artifact, open_runner
+from edgewright.runtimes._lease import lease
 
 OPERATORS = "operators.json"
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
-from edgewright.device.timing.lease import lease
 from edgewright.device.timing.timed import Question, size_bytes, time_artifact
 from edgewright.measure._samples import run_inputs, save_inputs
 from edgewright.runtimes import load_artifact
+from edgewright.runtimes._lease import lease
 
 __all__ = ["TIMING", "Time", "size_bytes"]
 

@@ -11,6 +11,7 @@ One message per request on standard input, one per answer on standard output; `_
 {"do": "memory"}                               -> {"peak_memory_bytes": 98765432}
 {"do": "energy"}                               -> {"available": false, "note": "no RAPL ..."}
 {"do": "conditions"}                           -> {"governor": ..., "temperature_c": ..., "load": ...}
+{"do": "lease"}                                -> {"held": true}: nothing else is timed here until the process ends
 {"do": "watch"}, {"do": "watched"}              -> see `_telemetry.requests`
 {"do": "about", "distributions": ["numpy"]}    -> {"edgewright", "python", "device": {...}, "versions": {...}}
 {"do": "close"}                                -> {"closed": true}, and the process ends
@@ -23,7 +24,6 @@ input. Whatever a runtime prints goes to standard error.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import time
@@ -39,15 +39,14 @@ from numpy.typing import NDArray
 
 from edgewright.core.codec import encode
 from edgewright.core.target import Runner, RunOptions
-from edgewright.errors import Corrupt, EdgewrightError
-from edgewright.runtimes import open_runner
+from edgewright.runtimes import _serving, open_runner
 from edgewright.runtimes._conditions import current
 from edgewright.runtimes._energy import open_meter
+from edgewright.runtimes._lease import try_lease
 from edgewright.runtimes._machine import local_device, peak_memory_bytes
+from edgewright.runtimes._serving import Answer
 from edgewright.runtimes._telemetry.requests import Watching
-from edgewright.runtimes._wire import HEADER_BYTES, Tensors, pack, parse, unpack
-
-Answer = tuple[dict[str, Any], "Tensors | None"]
+from edgewright.runtimes._wire import Tensors
 
 
 class Host:
@@ -75,6 +74,7 @@ class Host:
             "memory": lambda _: {"peak_memory_bytes": peak_memory_bytes()},
             "energy": lambda _: {"available": bool(self._meter.counters), "note": self._meter.note},
             "conditions": lambda _: current(),
+            "lease": lambda _: {"held": try_lease(self._stack)},
             "watch": self._watching.begin,
             "watched": self._watching.end,
             "about": about,
@@ -153,49 +153,12 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 def serve(requests: BinaryIO, answers: BinaryIO) -> int:
     """Answers requests until `close`, an error or the end of the input; returns the exit status."""
     with ExitStack() as stack:
-        host = Host(stack)
-        while line := requests.readline(HEADER_BYTES):
-            what, failed, pieces = _guarded(host, line, requests)
-            for piece in pieces:
-                answers.write(piece)
-            answers.flush()
-            if failed and what != "run":
-                return 1
-            if what == "close":
-                return 0
-    return 0
-
-
-def _guarded(host: Host, line: bytes, requests: BinaryIO) -> tuple[str, bool, list[bytes | memoryview]]:
-    """Returns what was asked for (empty where that could not be read), whether it failed, and the answer."""
-    what = ""
-    try:
-        request = parse(line)
-        tensors = unpack(request, lambda size: _exactly(requests, size))
-        what = str(request["do"])
-        return what, False, pack(*host.answer(request, tensors))
-    except EdgewrightError as error:
-        return what, True, pack({"error": type(error).__name__, "message": error.message, "hint": error.hint})
-    except Exception as error:  # a runtime raises what it likes; the other side names the artifact
-        return what, True, pack({"error": "StepFailed", "message": f"{type(error).__name__}: {error}", "hint": ""})
-
-
-def _exactly(requests: BinaryIO, size: int) -> bytearray:
-    data = bytearray(size)
-    view, done = memoryview(data), 0
-    while done < size:
-        count = requests.readinto(view[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise Corrupt(f"the tensors end after {done} of {size} bytes", hint="the other side ended; start it again")
-        done += count
-    return data
+        return _serving.serve(requests, answers, Host(stack).answer, survives={"run", "lease"}.__contains__)
 
 
 def main() -> int:
     """Keeps standard output for answers alone, then serves."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    with answers:
+    with _serving.own_output() as answers:
         return serve(sys.stdin.buffer, answers)
 
 
