@@ -149,7 +149,7 @@ def test_untrusted_text_stays_text(keywords: Study, keywords_evidence: Any) -> N
 def test_written_files_are_whole_and_nothing_else_is_left(keywords: Study, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     write_report(keywords, NoEvidence(), out)
-    assert sorted(p.name for p in out.iterdir()) == ["junit.xml", "report.html", "report.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["junit.xml", "report.html", "report.json", "summary.md"]
     first = (out / "report.html").read_bytes()
     write_report(keywords, NoEvidence(), out)
     assert (out / "report.html").read_bytes() == first

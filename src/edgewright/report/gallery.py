@@ -149,14 +149,14 @@ def label_text(label: Any, labels: Sequence[str]) -> str:
         return flips.class_name(label, labels)
     truth = flips.label_boxes(label)
     if truth is not None:
-        return _counted(truth, labels)
+        return objects_text(truth, labels)
     return media.show(label).text if isinstance(label, str) else str(label)[:120]
 
 
 def _panel(title: str, mine: Decision, other: Decision, labels: Sequence[str]) -> Panel:
     if isinstance(mine, Detections):
         against = other if isinstance(other, Detections) else mine
-        return Panel(title, _counted(mine, labels), _boxes(mine, against, labels))
+        return Panel(title, objects_text(mine, labels), _boxes(mine, against, labels))
     if isinstance(mine, Segmentation):
         return Panel(title, "", mask=media.mask_picture(mine.mask))
     return Panel(title, decision_text(mine, labels))
@@ -180,7 +180,8 @@ def _values(array: NDArray[Any]) -> str:
     return " ".join(f"{value:.4g}" for value in flat[:4]) + more
 
 
-def _counted(found: Detections, labels: Sequence[str]) -> str:
+def objects_text(found: Detections, labels: Sequence[str]) -> str:
+    """Returns how many objects of which class were found, the most frequent first."""
     counts = Counter(flips.class_name(c, labels) for c in found.classes)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
 

@@ -1,100 +1,65 @@
-"""The study as JUnit XML, for a build server: one suite per target, one case per limit and per validation.
-
-The structure follows the schema that Jenkins, GitLab and GitHub actions read:
-https://github.com/testmoapp/junitxml
-"""
+"""The study as JUnit XML, for a build server: one suite per target, one case per limit and per validation."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from xml.etree import ElementTree as ET
+from dataclasses import fields
 
 from edgewright.core.budget import Budget
 from edgewright.core.recipe import FAILED, Candidate, Study
+from edgewright.report.junit_cases import Case, Suite, document
+from edgewright.report.standings import standing_rows
 from edgewright.search import wording
 from edgewright.search.explain import violation_text
 
-_FORBIDDEN = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 _NOT_LIMITS = ("latency_percentile",)
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    name: str
-    failure: str = ""
-    skipped: str = ""
 
 
 def junit_xml(study: Study) -> bytes:
     """Returns the XML document; a limit that the winner breaks is a failure with the reason."""
-    root = ET.Element("testsuites", name=_clean(study.project))
-    totals = [0, 0, 0]
-    for target in dict.fromkeys(c.target for c in study.candidates):
-        cases = list(_cases(study, target))
-        counts = [len(cases), sum(bool(c.failure) for c in cases), sum(bool(c.skipped) for c in cases)]
-        totals = [a + b for a, b in zip(totals, counts, strict=True)]
-        suite = ET.SubElement(root, "testsuite", {"name": _clean(target), **_counts(counts)})
-        _properties(suite, study, target)
-        for case in cases:
-            _write(suite, f"{study.project}.{target}", case)
-    for key, value in _counts(totals).items():
-        root.set(key, value)
-    ET.indent(root)
-    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+    targets = dict.fromkeys(c.target for c in study.candidates)
+    suites = [Suite(target, tuple(_cases(study, target)), _properties(study, target)) for target in targets]
+    return document(study.project, suites, "BudgetNotMet")
 
 
-def _counts(counts: list[int]) -> dict[str, str]:
-    tests, failures, skipped = map(str, counts)
-    return {"tests": tests, "failures": failures, "errors": "0", "skipped": skipped, "time": "0"}
-
-
-def _properties(suite: ET.Element, study: Study, target: str) -> None:
-    properties = ET.SubElement(suite, "properties")
+def _properties(study: Study, target: str) -> dict[str, str]:
     found = {"device": study.device.processor, "objective": study.objective}
     if target in study.winners:
         winner = study.best(target)
         found |= {"winner": winner.id, "recipe": str(winner.recipe), "why": winner.why}
-    for name, value in found.items():
-        ET.SubElement(properties, "property", name=name, value=_clean(value))
+    beside = next((each for each in standing_rows(study) if each.target == target), None)
+    if beside is not None:
+        interval = f" (95% {beside.interval}, {beside.basis})" if beside.interval else ""
+        found["beside the best of all"] = f"{beside.advantage}{interval}"
+    return found
 
 
-def _write(suite: ET.Element, classname: str, case: _Case) -> None:
-    element = ET.SubElement(suite, "testcase", classname=_clean(classname), name=_clean(case.name), time="0")
-    if case.failure:
-        failure = ET.SubElement(element, "failure", message=_clean(case.failure), type="BudgetNotMet")
-        failure.text = _clean(case.failure)
-    elif case.skipped:
-        ET.SubElement(element, "skipped", message=_clean(case.skipped))
-
-
-def _cases(study: Study, target: str) -> Iterator[_Case]:
+def _cases(study: Study, target: str) -> Iterator[Case]:
     if target not in study.winners:
         reasons = "; ".join(f"{c.recipe.title}: {c.why or c.error}" for c in study.of_target(target))
-        yield _Case("an artifact was made", failure=f"no candidate ran: {reasons}")
+        yield Case("an artifact was made", failure=f"no candidate ran: {reasons}")
         return
-    yield _Case("an artifact was made")
+    yield Case("an artifact was made")
     winner = study.best(target)
     yield from _limits(study.budget, winner, study.met.get(target, False))
     yield _test_split(study, winner)
     yield _placement(winner)
     for candidate in study.of_target(target):
         if candidate.verdict == FAILED:
-            yield _Case(f"candidate {candidate.recipe.title}", skipped=candidate.why or candidate.error or "failed")
+            yield Case(f"candidate {candidate.recipe.title}", skipped=candidate.why or candidate.error or "failed")
 
 
-def _limits(budget: Budget, winner: Candidate, met: bool) -> Iterator[_Case]:
+def _limits(budget: Budget, winner: Candidate, met: bool) -> Iterator[Case]:
     share = winner.measurement is not None and wording.figure_is_share(winner.measurement.tune.figures[0])
     broken = {limit_field(v.limit): violation_text(v, share) for v in winner.violations}
     for field in fields(budget):
         limit = getattr(budget, field.name)
         if limit is not None and field.name not in _NOT_LIMITS:
-            yield _Case(f"{field.name} within {limit:g}", failure=broken.pop(field.name, ""))
+            yield Case(f"{field.name} within {limit:g}", failure=broken.pop(field.name, ""))
     for name, text in broken.items():
-        yield _Case(name, failure=text)
+        yield Case(name, failure=text)
     if not met and not winner.violations:
-        yield _Case("budget", failure=winner.why or "the winner could not be shown to meet the budget")
+        yield Case("budget", failure=winner.why or "the winner could not be shown to meet the budget")
 
 
 _FIELDS = {
@@ -120,39 +85,34 @@ def limit_field(limit: str) -> str:
     return _FIELDS.get(limit, limit)
 
 
-def _test_split(study: Study, winner: Candidate) -> _Case:
+def _test_split(study: Study, winner: Candidate) -> Case:
     """The budget is decided on `tune`; `test` contradicts it when its whole interval lies outside the limit."""
     name = "test split does not contradict the quality drop"
     limit = study.budget.quality_drop
     test = winner.measurement.test if winner.measurement else None
     if limit is None:
-        return _Case(name, skipped="no quality_drop in the budget")
+        return Case(name, skipped="no quality_drop in the budget")
     if test is None or not test.difference:
-        return _Case(name, skipped="no paired difference on the test split")
+        return Case(name, skipped="no paired difference on the test split")
     found, figure = test.difference[0], test.figures[0]
     sign = 1.0 if figure.higher_is_better else -1.0
     least_loss = min(-sign * found.low, -sign * found.high)
     if least_loss <= limit + 1e-12:
-        return _Case(name)
+        return Case(name)
     share = wording.figure_is_share(figure)
     text = (
         f"{found.metric} changes by {wording.difference(found.value, share)} on test, "
         f"95% {wording.difference(found.low, share)} to {wording.difference(found.high, share)}"
     )
-    return _Case(name, failure=text)
+    return Case(name, failure=text)
 
 
-def _placement(winner: Candidate) -> _Case:
+def _placement(winner: Candidate) -> Case:
     name = "every node runs where and how it was planned"
     if not winner.placement:
-        return _Case(name, skipped="the runtime reports no placement")
+        return Case(name, skipped="the runtime reports no placement")
     unplanned = [n for n in winner.placement if not n.planned]
     if not unplanned:
-        return _Case(name)
+        return Case(name)
     first = f"{unplanned[0].node} ({unplanned[0].op}, {unplanned[0].precision} on {unplanned[0].where})"
-    return _Case(name, skipped=f"{len(unplanned)} of {len(winner.placement)} nodes are unplanned, e.g. {first}")
-
-
-def _clean(text: str) -> str:
-    """Drops the characters that XML 1.0 cannot hold."""
-    return _FORBIDDEN.sub("", text)
+    return Case(name, skipped=f"{len(unplanned)} of {len(winner.placement)} nodes are unplanned, e.g. {first}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edgewright.core.measurement import Device, Ratio
 from edgewright.search import wording
@@ -11,18 +12,23 @@ from edgewright.search.release.placement import moved
 from edgewright.search.release.quality import ending, judged, pair, quality_finding
 from edgewright.search.release.read import Release, Shipped
 from edgewright.search.release.values import (
+    BYTES,
     MEMORY,
+    MILLISECONDS,
     SCHEMA,
     SIZE,
     SPEED,
-    UNKNOWN,
+    TIMES,
     Finding,
     ReleaseDiff,
     TargetDiff,
     Tolerance,
+    unknown,
 )
 from edgewright.search.standings import quotient
 
+_GRAIN = {SIZE: 0.0005, MEMORY: 0.01}
+"""Smaller changes are none: bytes of a description, pages that a process happens to touch."""
 NOT_THE_SAME_ORIGINAL = (
     "the originals differ, so speed-ups over them do not compare: time both here (--time, with the bundles of both)"
 )
@@ -61,7 +67,7 @@ def compare(
 
 def _target(old: Shipped, new: Shipped, tolerance: Tolerance, timed: Timed | str | None) -> TargetDiff:
     paired = pair(old.tested, new.tested)
-    notes = (*paired.notes, *((timed,) if isinstance(timed, str) else ()))
+    notes = (*paired.notes, *_predicted(old, new), *((timed,) if isinstance(timed, str) else ()))
     both = timed if isinstance(timed, Timed) else None
     findings = (
         quality_finding(old, new, paired, tolerance.drop),
@@ -82,16 +88,24 @@ def _target(old: Shipped, new: Shipped, tolerance: Tolerance, timed: Timed | str
     )
 
 
+def _predicted(old: Shipped, new: Shipped) -> tuple[str, ...]:
+    """Quality that something stood in for is compared all the same, and called what it is."""
+    sides = (("old", old.quality), ("new", new.quality))
+    return tuple(f"the quality of the {name} release is that of {q.stand_in}" for name, q in sides if q and q.stand_in)
+
+
 def _speed(old: Shipped, new: Shipped, timed: Timed | None, allowed: float) -> Finding:
     name = "time per sample"
     if timed is not None:
-        return _slower(name, timed.old_ms, timed.new_ms, timed.speed, "timed in turn here", allowed)
+        found = _slower(name, timed.speed, "timed in turn here", allowed)
+        return replace(found, unit=MILLISECONDS, old=timed.old_ms, new=timed.new_ms)
     why = _why_no_ratio(old, new)
     if why or old.timing is None or new.timing is None:
-        return _unknown(SPEED, name, allowed, why)
+        return unknown(SPEED, name, TIMES, allowed, why)
     before, after = old.timing.speedup, new.timing.speedup
     basis = "from both speed-ups over the same original"
-    return _slower(name, before.value, after.value, quotient(after, before), basis, allowed)
+    found = _slower(name, quotient(after, before), basis, allowed)
+    return replace(found, old=before.value, new=after.value)
 
 
 def _why_no_ratio(old: Shipped, new: Shipped) -> str:
@@ -104,7 +118,7 @@ def _why_no_ratio(old: Shipped, new: Shipped) -> str:
     return "" if old.origin == new.origin else NOT_THE_SAME_ORIGINAL
 
 
-def _slower(name: str, old: float, new: float, speed: Ratio, basis: str, allowed: float) -> Finding:
+def _slower(name: str, speed: Ratio, basis: str, allowed: float) -> Finding:
     """Turns a ratio of speeds, new over old, into a change of time."""
     change, low, high = (1.0 / max(value, 1e-12) - 1.0 for value in (speed.value, speed.high, speed.low))
     verdict = judged(change, low, high, allowed)
@@ -112,13 +126,13 @@ def _slower(name: str, old: float, new: float, speed: Ratio, basis: str, allowed
         f"a sample takes {1 + change:.2f} times as long as before (95% {1 + low:.2f} to {1 + high:.2f}, {basis})"
         f"{ending(verdict, f'at most {1 + allowed:.2f} times is allowed', worse=change > 0)}"
     )
-    return Finding(SPEED, name, old, new, change, low, high, allowed, verdict, basis, text)
+    return Finding(SPEED, name, TIMES, None, None, change, low, high, allowed, verdict, basis, text)
 
 
 def _size(old: Shipped, new: Shipped, allowed: float) -> Finding:
     name = "size on disk"
     if old.size_bytes is None or new.size_bytes is None:
-        return _unknown(SIZE, name, allowed, "one of the releases does not say")
+        return unknown(SIZE, name, BYTES, allowed, "one of the releases does not say")
     return _grown(SIZE, name, old.size_bytes, new.size_bytes, "exact", allowed)
 
 
@@ -127,9 +141,9 @@ def _memory(old: Shipped, new: Shipped, timed: Timed | None, allowed: float) -> 
     if timed is not None:
         return _grown(MEMORY, name, timed.old_memory_bytes, timed.new_memory_bytes, "measured in turn here", allowed)
     if old.timing is None or new.timing is None:
-        return _unknown(MEMORY, name, allowed, "one of the releases was not timed")
+        return unknown(MEMORY, name, BYTES, allowed, "one of the releases was not timed")
     if not _alike(old.device, new.device):
-        return _unknown(MEMORY, name, allowed, "they were measured on different machines")
+        return unknown(MEMORY, name, BYTES, allowed, "they were measured on different machines")
     memory = (old.timing.peak_memory_bytes, new.timing.peak_memory_bytes)
     return _grown(MEMORY, name, *memory, "measured on machines of one kind", allowed)
 
@@ -140,13 +154,9 @@ def _alike(one: Device, other: Device) -> bool:
 
 def _grown(kind: str, name: str, old: int, new: int, basis: str, allowed: float) -> Finding:
     change = new / old - 1.0 if old else (0.0 if not new else float(new))
-    verdict = judged(change, change, change, allowed)
+    verdict = judged(change, change - _GRAIN[kind], change + _GRAIN[kind], allowed)
     text = (
         f"{name} went from {wording.size(old)} to {wording.size(new)} ({change:+.1%})"
         f"{ending(verdict, f'at most {allowed:.1%} more is allowed', worse=change > 0)}"
     )
-    return Finding(kind, name, old, new, change, change, change, allowed, verdict, basis, text)
-
-
-def _unknown(kind: str, name: str, allowed: float, why: str) -> Finding:
-    return Finding(kind, name, None, None, None, None, None, allowed, UNKNOWN, why, f"{name} is not compared: {why}")
+    return Finding(kind, name, BYTES, old, new, change, change, change, allowed, verdict, basis, text)

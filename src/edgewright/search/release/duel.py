@@ -19,13 +19,14 @@ from edgewright.bundle.open import Bundle, check_runtime
 from edgewright.bundle.raw import read_raw
 from edgewright.core.codec import encode_json
 from edgewright.core.measurement import Ratio
+from edgewright.device.timing.hosts import Relay
+from edgewright.device.timing.rounds import Side, interleave
 from edgewright.errors import UsageError
 from edgewright.measure._decisions import filled
-from edgewright.measure._host import Relay
-from edgewright.measure._rounds import Side, interleave
 from edgewright.measure._samples import save_inputs
 from edgewright.pipeline import Preprocess
 from edgewright.runtimes import read_artifact
+from edgewright.runtimes._lease import lease
 
 SECONDS = 20.0
 WIDTH = 0.03
@@ -70,13 +71,13 @@ def time_in_turn(
         UsageError: A bundle carries no golden inputs to time with.
         StepFailed: An artifact does not run here.
     """
-    with tempfile.TemporaryDirectory(prefix="edgewright-diff-") as folder, ExitStack() as stack:
-        before, after = open_bundle(old), open_bundle(new)
+    told = progress or (lambda fraction, note: None)
+    before, after = open_bundle(old), open_bundle(new)
+    with tempfile.TemporaryDirectory(prefix="edgewright-diff-") as folder, lease("local", told), ExitStack() as stack:
         relays = [stack.enter_context(_relay(b, Path(folder) / str(i))) for i, b in enumerate((before, after))]
         one, other = (Side(relay) for relay in relays)
         one.warm_up()
         other.warm_up()
-        told = progress or (lambda fraction, note: None)
         ratio, note = interleave(other, one, width=width, seconds=seconds, progress=told)
         for relay in relays:
             relay.finish()

@@ -20,12 +20,14 @@ from edgewright.search.release.values import (
     ALLOWED,
     BETTER,
     NOISE,
+    NUMBER,
     QUALITY,
     SAME,
-    UNKNOWN,
+    SHARE,
     WORSE,
     Change,
     Finding,
+    unknown,
 )
 
 SEED = 0
@@ -117,7 +119,7 @@ def quality_finding(old: Shipped, new: Shipped, paired: Paired, allowed: float) 
 
 
 def _unknown(name: str, allowed: float, why: str) -> Finding:
-    return Finding(QUALITY, name, None, None, None, None, None, allowed, UNKNOWN, why, f"{name} is not compared: {why}")
+    return unknown(QUALITY, name, NUMBER, allowed, why)
 
 
 def _counted(pairs: Sequence[Pair], metric: str) -> bool:
@@ -167,9 +169,11 @@ def _judge(name: str, figure: QualityFigure, found: _Difference, basis: str, all
     sign = 1.0 if figure.higher_is_better else -1.0
     loss, (least, most) = -sign * change, sorted((-sign * found.low, -sign * found.high))
     verdict = judged(loss, least, most, allowed)
-    made = Finding(QUALITY, name, found.old, found.new, change, found.low, found.high, allowed, verdict, basis, "")
     share = wording.is_share(figure.metric, figure.value, figure.higher_is_better)
-    return replace(made, sentence=_sentence(made, share, worse=loss > _FLOAT_ERROR))
+    unit, low, high = SHARE if share else NUMBER, found.low, found.high
+    made = Finding(QUALITY, name, unit, found.old, found.new, change, low, high, allowed, verdict, basis, "")
+    text = _sentence(made, found, share, worse=loss > _FLOAT_ERROR)
+    return replace(made, sentence=text, higher_is_better=figure.higher_is_better)
 
 
 def judged(loss: float, least: float, most: float, allowed: float) -> str:
@@ -184,19 +188,14 @@ def judged(loss: float, least: float, most: float, allowed: float) -> str:
     return BETTER if most < 0 else SAME
 
 
-def _sentence(found: Finding, share: bool, *, worse: bool) -> str:
-    assert found.old is not None
-    assert found.new is not None
-    assert found.change is not None
-    assert found.low is not None
-    assert found.high is not None
-    delta = wording.difference(found.change, share)
+def _sentence(made: Finding, found: _Difference, share: bool, *, worse: bool) -> str:
+    delta = wording.difference(found.new - found.old, share)
     low, high = wording.difference(found.low, share), wording.difference(found.high, share)
-    interval = f"95% {low.removesuffix(' points')} to {high}, {found.basis}"
-    limit = wording.amount(found.allowed, share)
+    interval = f"95% {low.removesuffix(' points')} to {high}, {made.basis}"
+    limit = f"a loss of at most {wording.amount(made.allowed, share)} is allowed"
     old, new = wording.quality(found.old, share), wording.quality(found.new, share)
-    text = f"{found.name} went from {old} to {new}: {delta} ({interval})"
-    return f"{text}{ending(found.verdict, f'a loss of at most {limit} is allowed', worse=worse)}"
+    text = f"{made.name} went from {old} to {new}: {delta} ({interval})"
+    return f"{text}{ending(made.verdict, limit, worse=worse)}"
 
 
 def ending(verdict: str, limit: str, *, worse: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -38,7 +38,7 @@ class Shipped:
         device: Where both were measured.
         threads: It was measured with.
         batch: Samples per run.
-        size_bytes: Of the files that ship; None where only a study without a timing is there.
+        size_bytes: Of the files that ship; None where nobody says.
         origin: Digests of what was imported; equal ones make two speed-ups over the original comparable.
         placement: Every node as it really runs.
         tested: What became of every sample; None where that did not travel along.
@@ -128,27 +128,22 @@ def _read_study(file: Path) -> Study:
 def _winner(study: Study, target: str, folder: Path) -> Shipped:
     winner = study.best(target)
     measured = winner.measurement
-    bundle: Path | None = folder / f"{file_name(study.project)}-{file_name(target)}{SUFFIX}"
-    tested = read_tested(outcomes_file(folder / f"{file_name(study.project)}-{file_name(target)}{SUFFIX}"))
-    if bundle is not None and not bundle.is_file():
-        bundle = None
-    timing = measured.timing if measured else None
-    found = Shipped(
+    bundle = folder / f"{file_name(study.project)}-{file_name(target)}{SUFFIX}"
+    return Shipped(
         target=target,
         title=_title(winner, study),
         quality=(measured.test or measured.tune) if measured else None,
-        timing=timing,
+        timing=measured.timing if measured else None,
         device=measured.device if measured else study.device,
         threads=winner.threads,
         batch=winner.batch,
-        size_bytes=timing.size_bytes if timing else None,
+        size_bytes=measured.size if measured else None,
         origin=_origin(winner.lineage),
         placement=winner.placement,
-        tested=_same(tested, winner.id),
-        bundle=bundle,
+        tested=_same(read_tested(outcomes_file(bundle)), winner.id),
+        bundle=bundle if bundle.is_file() else None,
         labels=study.labels,
     )
-    return replace(found, size_bytes=_packed_size(bundle)) if bundle and found.size_bytes is None else found
 
 
 def _title(winner: Candidate, study: Study) -> str:
@@ -164,13 +159,6 @@ def _same(tested: Tested | None, candidate: str) -> Tested | None:
 def _origin(lineage: tuple[StepRecord, ...]) -> dict[str, Digest]:
     inputs = lineage[0].inputs if lineage else {}
     return {name: digest for name, digest in inputs.items() if name not in _OF_THE_MACHINE}
-
-
-def _packed_size(bundle: Path) -> int:
-    opened = open_bundle(bundle, variant="default")
-    folder = opened.manifest.artifact
-    files = read_artifact(opened.folder / folder).files
-    return sum(opened.manifest.files[f"{folder}/{name}"].size for name in files)
 
 
 def _of_bundles(path: Path, bundles: list[Path]) -> Release:
@@ -191,17 +179,16 @@ def _packed(file: Path) -> Shipped:
     opened = open_bundle(file, variant="default")
     manifest = opened.manifest
     measured = manifest.measurement
-    timing = measured.timing if measured else None
     precision = wording.precision(manifest.precision)
     return Shipped(
         target=manifest.target,
         title=", ".join(filter(None, (manifest.recipe.title, precision))),
         quality=(measured.test or measured.tune) if measured else None,
-        timing=timing,
+        timing=measured.timing if measured else None,
         device=manifest.device,
         threads=manifest.options.threads,
         batch=manifest.options.batch,
-        size_bytes=timing.size_bytes if timing else _packed_size(file),
+        size_bytes=measured.size if measured else None,
         origin=_origin(manifest.lineage),
         placement=read_artifact(opened.artifact).placement,
         tested=_same(read_tested(outcomes_file(file)), manifest.candidate),

@@ -10,6 +10,8 @@ SCHEMA = 1
 WORSE, ALLOWED, NOISE, SAME, BETTER, UNKNOWN = "worse", "allowed", "noise", "same", "better", "not compared"
 """WORSE fails; ALLOWED is worse within the tolerance; NOISE is worse beyond it, but chance may explain it."""
 QUALITY, SPEED, SIZE, MEMORY = "quality", "speed", "size", "memory"
+SHARE, NUMBER, MILLISECONDS, TIMES, BYTES = "share", "number", "ms", "times the original", "bytes"
+"""Units of `Finding.old` and `Finding.new`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,10 @@ class Finding:
     Attributes:
         kind: `quality`, `speed`, `size` or `memory`.
         name: For a reader, e.g. `top-1 on test`.
-        old: In the unit of the figure; for the speed milliseconds where both were timed here, otherwise speed-ups.
-        new: The same.
+        unit: `share` (a metric from 0 to 1), `number` (another metric), `ms` per sample where both were timed here,
+            `times the original` (recorded speed-ups) or `bytes`.
+        old: In that unit.
+        new: In that unit.
         change: Quality: new minus old. Otherwise relative: 0.1 is ten per cent more time, bytes.
         low: Lower end of its 95% interval; equal to `change` where it is exact.
         high: Upper end.
@@ -43,10 +47,12 @@ class Finding:
         verdict: One of WORSE, ALLOWED, NOISE, SAME, BETTER, UNKNOWN.
         basis: How the change is known, or why it is not.
         sentence: All of it in one sentence.
+        higher_is_better: Direction of the change.
     """
 
     kind: str
     name: str
+    unit: str
     old: float | None
     new: float | None
     change: float | None
@@ -56,6 +62,13 @@ class Finding:
     verdict: str
     basis: str
     sentence: str
+    higher_is_better: bool = False
+
+
+def unknown(kind: str, name: str, unit: str, allowed: float, why: str) -> Finding:
+    """Returns the finding that says why there is none."""
+    text = f"{name} is not compared: {why}"
+    return Finding(kind, name, unit, None, None, None, None, None, allowed, UNKNOWN, why, text)
 
 
 @dataclass(frozen=True, slots=True)
