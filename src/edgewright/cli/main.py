@@ -25,14 +25,33 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from edgewright.cli import amend, apply, bundle, cache, compare, model, optimize, plan, run, targets, toolchain, why
+    from edgewright.cli import (
+        amend,
+        apply,
+        bundle,
+        cache,
+        check,
+        ci,
+        compare,
+        diff,
+        model,
+        optimize,
+        plan,
+        run,
+        targets,
+        toolchain,
+        why,
+    )
 
     app.command("optimize")(optimize.optimize)
+    app.command("diff")(diff.diff)
+    app.add_typer(ci.app, name="ci", help="Continuous integration: a workflow that optimises, checks and compares.")
     app.command("apply")(apply.apply)
     app.command("amend")(amend.amend)
     app.command("compare")(compare.compare)
     app.command("why")(why.why)
     app.command("inspect")(model.inspect)
+    app.command("check")(check.check)
     app.command("merge")(model.merge)
     app.command("pack")(bundle.pack)
     app.command("verify")(bundle.verify)

@@ -174,8 +174,9 @@ def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
     integers = quantise(value.const_value.numpy(), tensor.scale, tensor.zero_point, grid, tensor.axis)
     stored = add_initializer(graph, f"{tensor.tensor}/quantised", integers)
     node = _dequantize(graph, stored, tensor)
-    first = min((use.node for use in value.uses()), key=graph.index)
     users = list(value.uses())
+    readers = {id(use.node) for use in users}
+    first = next(each for each in graph if id(each) in readers)
     graph.insert_before(first, node)
     for use in users:
         use.node.replace_input_with(use.idx, node.outputs[0])

@@ -1,0 +1,136 @@
+"""A model as the rules see it: cleaned up, for one sample, with what its INT8 form will compute in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from edgewright.core.target import Scheme
+from edgewright.errors import EdgewrightError
+from edgewright.graph import qdq
+from edgewright.graph.cost import model_cost
+from edgewright.graph.opset import QDQ_OPSET, raise_opset
+from edgewright.graph.placement import WEIGHTED, Placement, decide
+from edgewright.graph.plan import describe
+from edgewright.graph.schemes.predict import FLOAT, INTEGER, PREDICTED, predict
+from edgewright.graph.shapes import infer_shapes
+from edgewright.graph.statistics import Statistics, TensorStatistics, activations
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Where a rule applies.
+
+    Attributes:
+        nodes: Names of the nodes; empty where it is the model as a whole.
+        detail: What is particular about these, as the end of a sentence.
+    """
+
+    nodes: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What every rule is given.
+
+    Attributes:
+        graph: Cleaned up, nodes named, shapes of one sample.
+        target: Name of the target.
+        scheme: How the target quantises; None where it does not.
+        opset: Of the model as it was given.
+        free: Names of inputs -> their axes, other than the first, that have no fixed size.
+        kinds: Name of every operator -> what becomes of it in INT8 (`schemes.predict`); empty without a scheme.
+        macs: Name of every operator -> multiply-accumulates for one sample.
+    """
+
+    graph: ir.Graph
+    target: str
+    scheme: Scheme | None = None
+    opset: int = 17
+    free: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    macs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def integer_share(self) -> float | None:
+        """Share of the multiply-accumulates that INT8 computes in integers; None where there are none to tell of."""
+        total = sum(self.macs.values())
+        if self.scheme is None or not total:
+            return None
+        return sum(macs for name, macs in self.macs.items() if self.kinds.get(name) == INTEGER) / total
+
+    def having(self, *ops: str) -> Iterator[ir.Node]:
+        """Yields the nodes of some operators, in graph order."""
+        return (node for node in self.graph if node.op_type in ops)
+
+
+def free_axes(model: ir.Model) -> dict[str, tuple[str, ...]]:
+    """Returns input -> names of its axes without a size, the first one (the batch) left out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for value in model.graph.inputs:
+        if value.name in model.graph.initializers or value.shape is None:
+            continue
+        axes = tuple(
+            str(size.value or axis) for axis, size in enumerate(value.shape) if axis and not isinstance(size, int)
+        )
+        if axes:
+            found[value.name or ""] = axes
+    return found
+
+
+def look(
+    bound: ir.Model,
+    target: str,
+    scheme: Scheme | None,
+    opset: int,
+    free: Mapping[str, tuple[str, ...]],
+    machine: str = "",
+) -> Sight:
+    """Looks at a model for one target.
+
+    Args:
+        bound: Cleaned up, with static shapes (`shapes.bind_axes`); left as it is.
+        target: Name of the target.
+        scheme: How it quantises; None where it does not.
+        opset: Of the model as it was given.
+        free: Of the model as it was given, see `free_axes`.
+        machine: Kind of processor, as `platform.machine()` names it; this one's by default.
+    """
+    macs = {cost.node: cost.macs for cost in model_cost(bound).nodes}
+    kinds = foretell(bound, scheme, machine) if scheme is not None else {}
+    return Sight(bound.graph, target, scheme, opset, dict(free), kinds, macs)
+
+
+def foretell(model: ir.Model, scheme: Scheme, machine: str = "") -> dict[str, str]:
+    """Returns operator -> what becomes of it in INT8, without data: ranges decide scales, not which kernels run.
+
+    Runtimes whose fusions are known are asked (`schemes.predict`), of a graph that is quantised with made-up ranges.
+    For others an operator counts as integer where the scheme takes it and all that it reads is quantised.
+    """
+    quantised = infer_shapes(raise_opset(model.clone(), max(QDQ_OPSET, scheme.opset)))
+    qdq.prepare(quantised)
+    placement = decide(quantised.graph, scheme)
+    if scheme.name.split("-")[0] not in PREDICTED:
+        return _by_the_list(quantised.graph, scheme, placement)
+    values = {value.name or "" for value in (*activations(quantised.graph), *placement.values)}
+    made_up = Statistics(1, dict.fromkeys(values, TensorStatistics(-1.0, 1.0)))
+    try:
+        qdq.apply(quantised.graph, describe(placement, scheme, made_up))
+        return dict(predict(infer_shapes(quantised).graph, scheme, machine))
+    except EdgewrightError:
+        return _by_the_list(model.graph, scheme, placement)
+
+
+def _by_the_list(graph: ir.Graph, scheme: Scheme, placement: Placement) -> dict[str, str]:
+    anchors = {node.name for node in placement.anchors}
+    wanted = {value.name for value in placement.values}
+    takes = {*scheme.quantized, *scheme.shared} - set(WEIGHTED)
+
+    def integer(node: ir.Node) -> bool:
+        reads = node.inputs[0].name if node.inputs and node.inputs[0] is not None else ""
+        return node.name in anchors or (node.op_type in takes and reads in wanted)
+
+    return {node.name or "": INTEGER if integer(node) else FLOAT for node in graph}
