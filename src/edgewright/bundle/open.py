@@ -149,18 +149,16 @@ def check_runtime(wanted: RuntimeRef) -> str:
     Raises:
         ToolchainMissing: It is not installed, or its version is outside the bundle's range.
     """
-    from importlib.metadata import PackageNotFoundError, version
-
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     from edgewright.runtimes import find_runtime
+    from edgewright.runtimes._require import installed_version
 
     distribution = find_runtime(wanted.name).distribution
     fix = f'pip install "{distribution}{wanted.range}"'
-    try:
-        found = version(distribution)
-    except PackageNotFoundError as error:
-        raise ToolchainMissing(f"{distribution} is not installed; the bundle needs it", hint=fix) from error
+    found = installed_version(distribution)
+    if found is None:
+        raise ToolchainMissing(f"{distribution} is not installed; the bundle needs it", hint=fix)
     try:
         fits = SpecifierSet(wanted.range).contains(found, prereleases=True)
     except InvalidSpecifier as error:

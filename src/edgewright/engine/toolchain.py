@@ -12,6 +12,7 @@ from pathlib import Path
 import edgewright
 from edgewright.core.digest import Digest, digest_json
 from edgewright.errors import ToolchainMissing
+from edgewright.runtimes._require import installed_version
 from edgewright.store.files import digest_file
 
 _STEP_PACKAGES = (
@@ -25,11 +26,8 @@ _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
 
 @cache
 def version(distribution: str) -> str | None:
-    """Returns the installed version of a distribution, None where it is absent."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    """Returns the installed version of a distribution or of another build of it, None where it is absent."""
+    return installed_version(distribution)
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:

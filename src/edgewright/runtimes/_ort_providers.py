@@ -9,14 +9,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgewright.core.measurement import Device
 from edgewright.errors import ConfigError, ToolchainMissing
 from edgewright.runtimes._require import require
 
@@ -130,6 +133,49 @@ def is_here(ort: Any, provider: Provider) -> bool:
     if provider.plugin:
         return importlib.util.find_spec(provider.plugin) is not None
     return provider.name in ort.get_available_providers()
+
+
+def is_installed(provider: Provider) -> bool:
+    """Returns whether a distribution that has the provider is installed; imports nothing."""
+    return bool(provider.wheel) and _has(provider.wheel)
+
+
+def _has(distribution: str) -> bool:
+    try:
+        return bool(version(distribution))
+    except PackageNotFoundError:
+        return False
+
+
+def simulates_qnn() -> bool:
+    """Returns whether QNN runs as a simulator on this machine: on x86 it has no processor of its own."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def obstacle(provider: Provider, device: Device) -> str:
+    """Says why `provider` cannot run on `device` whatever is installed there; empty where it can or may.
+
+    Only of this machine is more known than its system and instruction set.
+    """
+    here = device.name == "local"
+    if provider.key in ("cuda", "tensorrt") and here and not any(map(os.path.exists, _NVIDIA)):
+        return f"{provider.name} needs an NVIDIA GPU, and this machine has none"
+    if provider.key == "coreml" and (sys.platform if here else device.system).lower()[:6] != "darwin":
+        return "Core ML runs on macOS and iOS only"
+    if provider.key == "xnnpack" and here and not _xnnpack_here():
+        return f"this build of ONNX Runtime has no {provider.name}: {provider.install}"
+    if provider.key == "qnn" and here and simulates_qnn() and not is_installed(provider):
+        return f"no Qualcomm processor here, and its simulator is not installed: {provider.install}"
+    return ""
+
+
+_NVIDIA = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
+
+
+def _xnnpack_here() -> bool:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return False
+    return PROVIDERS["xnnpack"].name in require("onnxruntime", "onnxruntime").get_available_providers()
 
 
 def open_with(ort: Any, file: Path, options: Any, entries: Mapping[str, str], **more: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgewright.errors import ToolchainMissing
@@ -27,6 +29,20 @@ def require(module: str, extra: str) -> Any:
         raise ToolchainMissing(
             f"{module} cannot be imported: {error}", hint=f'pip install "edgewright[{extra}]"'
         ) from error
+
+
+BUILDS: Mapping[str, tuple[str, ...]] = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino")}
+"""Distributions that give the same module as the first one and take its place."""
+
+
+def installed_version(distribution: str) -> str | None:
+    """Returns the version of `distribution`, or of another build of it; None where there is none."""
+    for name in (distribution, *BUILDS.get(distribution, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def require_openvino() -> Any:

@@ -40,8 +40,6 @@ class OnnxRuntime:
 
     name: ClassVar[str] = "onnxruntime"
     distribution: ClassVar[str] = "onnxruntime"
-    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
-    """Builds that give the same module; one of them is installed."""
 
     def open(self, artifact: Path, options: RunOptions) -> AbstractContextManager[Runner]:
         """See `edgewright.core.target.Runtime`."""
@@ -99,8 +97,12 @@ def open_session(ort: Any, file: Path, options: Any, entries: Mapping[str, str])
     Raises:
         ToolchainMissing: The provider is not there, or cannot be loaded.
     """
-    disabled = [name for name in entries.get(DISABLED, "").split(",") if name]
-    return open_with(ort, file, options, entries, disabled_optimizers=disabled or None)
+    return open_with(ort, file, options, entries, disabled_optimizers=disabled_of(entries))
+
+
+def disabled_of(entries: Mapping[str, str]) -> list[str] | None:
+    """Returns the graph transformers that `entries` leave out; None for none."""
+    return [name for name in entries.get(DISABLED, "").split(",") if name] or None
 
 
 def _session(ort: Any, path: Path, artifact: Artifact, options: RunOptions, traces: Path | None) -> Any:
@@ -170,15 +172,16 @@ def read_trace(file: Path) -> list[dict[str, Any]]:
     """Returns the kernel events of a profile, in the order they ran: name, duration in microseconds, arguments."""
     events = json.loads(file.read_text())
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(KERNEL)]
-    return [{**event, "name": _stable(event)} for event in kernels]
+    return [_stable(event) for event in kernels]
 
 
-def _stable(event: Mapping[str, Any]) -> str:
+def _stable(event: dict[str, Any]) -> dict[str, Any]:
     """Names what a provider compiled by its place in the graph: providers put counters and digests of paths in."""
     provider, found = event["args"].get("provider", CPU), _COMPILED.fullmatch(event["name"])
     if provider == CPU or found is None or not event["name"].startswith(f"{provider}_"):
-        return str(event["name"])
-    return f"{provider}#{found.group(1)}{KERNEL}"
+        return event
+    args = {**event["args"], "op_name": f"{provider} subgraph"}
+    return {**event, "name": f"{provider}#{found.group(1)}{KERNEL}", "args": args}
 
 
 def median_times(events: list[dict[str, Any]]) -> tuple[OperatorTime, ...]:

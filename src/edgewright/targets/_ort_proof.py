@@ -28,7 +28,7 @@ def prove(ort: Any, file: Path, hub: Hub, entries: Mapping[str, str], tries: Ite
 
     Args:
         ort: The module.
-        file: The ONNX file that ships.
+        file: The ONNX or ORT file that ships.
         hub: The same model, to name sources.
         entries: Session options of the artifact.
         tries: Inputs to run it with; the next one is used when ONNX Runtime refuses one.
@@ -38,14 +38,15 @@ def prove(ort: Any, file: Path, hub: Hub, entries: Mapping[str, str], tries: Ite
     """
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
         session = _profiled(ort, file, entries, Path(folder))
-        _run(session, tries)
+        run_under_profile(session, tries)
         events = read_trace(Path(session.end_profiling()))
         kernels = _kernels(Path(folder) / "optimised.onnx", events)
     return _placement(events, kernels, sources(hub.model, kernels))
 
 
 def _profiled(ort: Any, file: Path, entries: Mapping[str, str], folder: Path) -> Any:
-    options = session_options(ort, {**entries, _EXTERNAL_INITIALIZERS: "optimised.data"}, threads=1)
+    written = {_EXTERNAL_INITIALIZERS: "optimised.data", "session.save_model_format": "ONNX"}
+    options = session_options(ort, {**entries, **written}, threads=1)
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "trace")
@@ -58,7 +59,12 @@ def _profiled(ort: Any, file: Path, entries: Mapping[str, str], folder: Path) ->
         ) from error
 
 
-def _run(session: Any, tries: Iterator[Feed]) -> None:
+def run_under_profile(session: Any, tries: Iterator[Feed]) -> None:
+    """Runs `session` on the first input that it takes.
+
+    Raises:
+        StepFailed: It takes none.
+    """
     last: Exception | None = None
     while (feed := next(tries, None)) is not None:
         try:

@@ -12,7 +12,7 @@ from edgewright.engine import registry
 from edgewright.errors import ConfigError
 from edgewright.graph.schemes import find, names
 
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "litert", "generic")
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "qnn", "litert", "coreml", "executorch", "generic")
 
 
 def test_every_runtime_has_schemes_and_names_tell_it() -> None:

@@ -12,10 +12,14 @@ from types import MappingProxyType
 
 from edgewright.core.target import Scheme
 from edgewright.errors import ConfigError
-from edgewright.graph.schemes import coreml, executorch, generic, litert, onnxruntime, openvino, tensorrt
+from edgewright.graph.schemes import coreml, executorch, generic, litert, onnxruntime, openvino, qnn, tensorrt
 
 _ALL: Mapping[str, Scheme] = MappingProxyType(
-    {s.name: s for file in (onnxruntime, openvino, tensorrt, litert, coreml, executorch, generic) for s in file.ALL}
+    {
+        s.name: s
+        for file in (onnxruntime, openvino, tensorrt, qnn, litert, coreml, executorch, generic)
+        for s in file.ALL
+    }
 )
 
 

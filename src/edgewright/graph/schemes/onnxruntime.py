@@ -72,4 +72,13 @@ U16S8 = dataclasses.replace(
     opset=21,
     caution="ONNX Runtime 1.31 only moves 16-bit integers; between the quantisers it computes in float, no faster",
 )
-ALL = (U8S8, S8S8, U8S8_PAIRS, U8S7, U8U8, U16S8)
+XNNPACK = dataclasses.replace(
+    U8S8,
+    name="onnxruntime-xnnpack",
+    activation="int8",
+    quantized=("Conv", "AveragePool", "Softmax"),
+    shared=("MaxPool", "Resize"),
+    outputs=("Conv",),
+)
+"""What ONNX Runtime's XNNPACK provider takes between quantisers; its CPU provider would compute the rest in float."""
+ALL = (U8S8, S8S8, U8S8_PAIRS, U8S7, U8U8, U16S8, XNNPACK)
