@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import edgewright
 from edgewright.core.measurement import Device
 from edgewright.core.recipe import Candidate, Study
+from edgewright.core.telemetry import Telemetry
 from edgewright.errors import ToolchainMissing
-from edgewright.report import operators
+from edgewright.report import operators, telemetry
 from edgewright.report.evidence import Evidence
 from edgewright.report.gallery import Gallery, gallery
 from edgewright.report.layer_pictures import Pictures, pictures
@@ -53,6 +54,7 @@ class TargetPage:
     gallery: Gallery | None
     pictures: Pictures | None = None
     memory: MemoryView | None = None
+    telemetry: Mapping[str, Any] = field(default_factory=dict)
 
 
 def report_html(study: Study, evidence: Evidence) -> str:
@@ -67,24 +69,33 @@ def report_html(study: Study, evidence: Evidence) -> str:
     pages = tuple(_target_page(study, name, evidence, i) for i, name in enumerate(_targets(study)))
     plots = {f"{page.anchor}-{kind}": plot for page in pages for kind, plot in pareto_plots(study, page.name).items()}
     plots |= {f"{p.anchor}-{kind}": figure for p in pages if p.pictures for kind, figure in p.pictures.figures.items()}
-    plotly, script = _plotly_js(), _text("report.js")
-    template = _environment().get_template("report.html.jinja")
-    return template.render(
+    plots |= {f"{p.anchor}-{kind}": figure for p in pages for kind, figure in p.telemetry.items()}
+    environment, parts = page_parts()
+    return environment.get_template("report.html.jinja").render(
+        **parts,
         study=study,
         pages=pages,
         plots=plots,
         reference=_detail(study, study.reference),
         limits=limits(study),
         standings=standing_rows(study),
+        telemetry_captions=telemetry.CAPTIONS,
         headline=headline(study),
         device=device_facts(study.device),
         source=source_facts(study.source),
-        css=_text("report.css"),
-        plotly=plotly,
-        script=script,
-        hashes=[_hash(plotly), _hash(script)],
-        version=edgewright.__version__,
     )
+
+
+def page_parts() -> tuple[Environment, dict[str, Any]]:
+    """Returns the templates, and what every page with plots needs: style, scripts, and the digests of the scripts.
+
+    Raises:
+        ToolchainMissing: jinja2 or plotly is not installed.
+    """
+    plotly, script = _plotly_js(), _text("report.js")
+    hashes = [_hash(plotly), _hash(script)]
+    parts = {"css": _text("report.css"), "plotly": plotly, "script": script, "hashes": hashes}
+    return _environment(), {**parts, "version": edgewright.__version__}
 
 
 def _targets(study: Study) -> tuple[str, ...]:
@@ -104,7 +115,13 @@ def _target_page(study: Study, target: str, evidence: Evidence, index: int) -> T
         gallery=None if winner is None else gallery(study, winner, evidence),
         pictures=None if winner is None else pictures(study, winner, evidence),
         memory=None if winner is None else memory(winner, evidence),
+        telemetry=telemetry.plots(_watched(winner)),
     )
+
+
+def _watched(candidate: Candidate | None) -> Telemetry | None:
+    timing = candidate.measurement.timing if candidate and candidate.measurement else None
+    return timing.conditions.telemetry if timing else None
 
 
 def _detail(study: Study, candidate: Candidate) -> Detail:
@@ -134,18 +151,18 @@ def limits(study: Study) -> tuple[str, ...]:
     share = figure is not None and wording.figure_is_share(figure)
     metric = figure.metric if figure else "quality"
     found = []
-    for field in fields(study.budget):
-        value = getattr(study.budget, field.name)
-        if value is None or field.name == "latency_percentile":
+    for limit in fields(study.budget):
+        value = getattr(study.budget, limit.name)
+        if value is None or limit.name == "latency_percentile":
             continue
-        if field.name == "quality_drop":
+        if limit.name == "quality_drop":
             found.append(f"loss of {metric} at most {wording.amount(value, share)}")
-        elif field.name == "quality_floor":
+        elif limit.name == "quality_floor":
             found.append(f"{metric} no worse than {wording.quality(value, share)}")
-        elif field.name == "latency_ms":
+        elif limit.name == "latency_ms":
             found.append(f"p{study.budget.latency_percentile} at most {wording.milliseconds(value)}")
         else:
-            text, shown = _LIMIT_WORDS[field.name]
+            text, shown = _LIMIT_WORDS[limit.name]
             found.append(text.format(shown(value) if shown else wording.amount(value, share)))
     return tuple(found)
 

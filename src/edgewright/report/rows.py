@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgewright.core.measurement import Measurement, Quality, Timing
 from edgewright.core.recipe import BROKE, DOMINATED, FAILED, MET, REFUSED, Candidate, Study
+from edgewright.report import telemetry
 from edgewright.search import wording
 
 ABSENT = "-"
@@ -186,4 +187,5 @@ def conditions(timing: Timing) -> str:
         f"{state.temperature_c:.0f} C" if state.temperature_c is not None else "temperature unknown",
         f"load {state.load:.2f}",
     ]
-    return ", ".join(parts) + (f"; {state.note}" if state.note else "")
+    watched = telemetry.words(state.telemetry)
+    return "; ".join(part for part in (", ".join(parts), watched, state.note) if part)

@@ -40,6 +40,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
       hoverlabel: { align: "left", bgcolor: colour("paper"), bordercolor: colour("strong-line"), font: { color: colour("ink"), size: 12 } },
       hovermode: "closest",
+      barmode: figure.layout.barmode || "group",
       margin: { l: 56, r: 20, t: 12, b: 48 },
       legend: { orientation: "h", y: -0.24, x: 0 },
       height: 400,
