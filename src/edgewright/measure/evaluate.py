@@ -17,10 +17,10 @@ from edgewright.errors import DataError, EdgewrightError
 from edgewright.measure import _intervals
 from edgewright.measure._decisions import Finiteness, decide
 from edgewright.measure._outcomes import Outcome, outcome, read_outcomes, write_outcomes
+from edgewright.measure.devices import open_on
 from edgewright.measure.metrics import changed, make_metrics
 from edgewright.measure.metrics._resampling import PerClass
 from edgewright.measure.metrics.agreement import Agreement
-from edgewright.runtimes import open_runner
 
 if TYPE_CHECKING:
     from edgewright.data import Data
@@ -42,6 +42,7 @@ class Evaluate:
         batch: Samples per run; a model with a fixed batch axis keeps its own. Dynamic quantisation takes its ranges
             over the whole batch, so a figure belongs to the batch size it was measured with.
         limit: Only this many samples.
+        device: Address of the machine that runs the artifact; this one by default. Data and metrics stay here.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -53,6 +54,7 @@ class Evaluate:
     threads: int = 1
     batch: int = 1
     limit: int | None = None
+    device: str = ""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """See `edgewright.core.step.Step`.
@@ -78,7 +80,8 @@ class Evaluate:
     def _judge_all(self, artifact: Path, data: Data, judge: _Judge, finite: Finiteness, context: Context) -> None:
         total = len(data.dataset(self.split))
         total = total if self.limit is None else min(total, self.limit)
-        with open_runner(artifact, RunOptions(threads=self.threads)) as runner:
+        options, kept = RunOptions(threads=self.threads), context.scratch / "outputs"
+        with open_on(self.device, artifact, options, progress=context.progress, kept=kept) as runner:
             decided = decide(runner, data, self.split, self.batch, self.limit, finite)
             for count, (sample, decision) in enumerate(decided, start=1):
                 judge.add(sample, decision)

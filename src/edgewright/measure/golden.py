@@ -36,12 +36,14 @@ class Golden:
         split: Where the samples come from.
         threads: Intra-operator threads.
         tolerance: Largest difference allowed later; None for what the artifact's precision calls for.
+        device: Address of the machine that runs the artifact; this one by default.
     """
 
     count: int = 8
     split: str = "test"
     threads: int = 1
     tolerance: float | None = None
+    device: str = ""
 
     name: ClassVar[str] = "golden"
     version: ClassVar[int] = 1
@@ -55,7 +57,8 @@ class Golden:
             ToolchainMissing: The runtime is not installed.
         """
         from edgewright.data import open_data
-        from edgewright.runtimes import load_artifact, open_runner
+        from edgewright.measure.devices import open_on
+        from edgewright.runtimes import load_artifact
 
         data = open_data(inputs["data"])
         spec = _collect_pipeline(json.loads(inputs["data"].read_bytes()), tuple(data.labels), out)
@@ -63,7 +66,8 @@ class Golden:
         tolerance = self.tolerance
         if tolerance is None:
             tolerance = tolerance_for(load_artifact(inputs["artifact"]).precision)
-        with open_runner(inputs["artifact"], RunOptions(threads=self.threads)) as runner:
+        options = RunOptions(threads=self.threads)
+        with open_on(self.device, inputs["artifact"], options, progress=context.progress) as runner:
             decide = decider(spec, out, runner)
             pairs: list[GoldenPair] = []
             for done, name in enumerate(names, start=1):

@@ -13,8 +13,8 @@ from edgewright.core.step import Context
 from edgewright.core.target import RunOptions
 from edgewright.measure._decisions import run_size
 from edgewright.measure._samples import run_inputs
-from edgewright.runtimes import load_artifact, open_runner
-from edgewright.runtimes._lease import lease
+from edgewright.measure.devices import open_on
+from edgewright.runtimes import load_artifact
 
 OPERATORS = "operators.json"
 
@@ -29,6 +29,7 @@ class Profile:
         threads: Intra-operator threads.
         runs: Profiled runs; each operator's time is the median.
         split: Where the samples come from.
+        device: Address of the machine to profile on; this one by default.
     """
 
     name: ClassVar[str] = "profile"
@@ -38,13 +39,15 @@ class Profile:
     threads: int = 1
     runs: int = 20
     split: str = "tune"
+    device: str = ""
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """See `edgewright.core.step.Step`."""
         artifact = load_artifact(inputs["artifact"])
         batches = run_inputs(artifact, inputs["data"], self.split, run_size(artifact.inputs, 1))
         options = RunOptions(threads=self.threads, profile=True)
-        with lease("local", context.progress), open_runner(inputs["artifact"], options) as runner:
+        opened = open_on(self.device, inputs["artifact"], options, exclusive=True, progress=context.progress)
+        with opened as runner:
             for count, batch in enumerate(islice(cycle(batches), self.runs), start=1):
                 runner.run(batch)
                 context.progress(count / self.runs, f"run {count} of {self.runs}")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgewright.core.codec import encode_json
+from edgewright.core.measurement import Timing
 from edgewright.core.step import Context
 from edgewright.device.timing.timed import Question, size_bytes, time_artifact
 from edgewright.measure._samples import run_inputs, save_inputs
+from edgewright.measure.devices import connect
 from edgewright.runtimes import load_artifact
 from edgewright.runtimes._lease import lease
 
@@ -33,6 +35,7 @@ class Time:
         max_seconds: Limit of the interleaved part.
         target_width: Width of the ratio's 95% interval, relative to the ratio, at which timing stops.
         split: Where the samples come from.
+        device: Address of the machine to time on; this one by default.
     """
 
     name: ClassVar[str] = "time"
@@ -44,6 +47,7 @@ class Time:
     max_seconds: float = 20.0
     target_width: float = 0.05
     split: str = "tune"
+    device: str = ""
 
     @property
     def question(self) -> Question:
@@ -60,10 +64,16 @@ class Time:
         artifact, reference = inputs["artifact"], inputs.get("reference")
         if reference is not None and reference.resolve() == artifact.resolve():
             reference = None
-        with tempfile.TemporaryDirectory(dir=context.scratch) as folder, lease("local", context.progress):
-            samples = save_inputs(batches, Path(folder))
-            timing = time_artifact(artifact, reference, samples, self.question, context.progress)
+        with tempfile.TemporaryDirectory(dir=context.scratch) as folder:
+            timing = self._timed(artifact, reference, save_inputs(batches, Path(folder)), context)
         (out / TIMING).write_bytes(encode_json(timing))
+
+    def _timed(self, artifact: Path, reference: Path | None, samples: list[Path], context: Context) -> Timing:
+        if self.device:
+            with connect(self.device, progress=context.progress) as device:
+                return device.time(artifact, reference, samples, self.question)
+        with lease("local", context.progress):
+            return time_artifact(artifact, reference, samples, self.question, context.progress)
 
 
 plugin = Time

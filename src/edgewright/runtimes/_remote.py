@@ -36,6 +36,8 @@ HOST = "edgewright.runtimes.host"
 _START = Path(__file__).resolve().parents[1] / "engine" / "guest" / "start.py"
 """Makes this package, and nothing that is installed beside it, importable in another interpreter."""
 _TAIL_LINES = 20
+_NOISE_LINES = 200
+_LAST_SECONDS = 10.0
 _CHUNK = 1 << 20
 
 
@@ -77,9 +79,17 @@ class Channel:
         start: What to start.
         subject: What it works on, for messages.
         answer_seconds: How long one answer may take.
+        skip_noise: Leave out what a login shell may print before the first answer.
+
+    Attributes:
+        status: What the process ended with, once it was lost; None where it had to be given up.
     """
 
-    def __init__(self, start: Start, subject: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, start: Start, subject: str, *, answer_seconds: float = ANSWER_SECONDS, skip_noise: bool = False
+    ) -> None:
+        self.status: int | None = None
+        self._noise = _NOISE_LINES if skip_noise else 0
         self._subject = f"{subject} {start.place}".rstrip()
         self._answer_seconds = answer_seconds
         self._kept = bytearray()
@@ -123,7 +133,7 @@ class Channel:
         what, deadline = str(request["do"]), time.monotonic() + self._answer_seconds
         for piece in pack(request, tensors):
             self._write(memoryview(piece), what, deadline)
-        header = parse(self._line(what, deadline))
+        header = self._header(what, deadline)
         if "error" in header:
             raise _reported(header, self._subject)
         return header, unpack(header, lambda size: self._exactly(size, what, deadline))
@@ -138,6 +148,13 @@ class Channel:
                 raise self._died() from None
             except BlockingIOError:
                 continue
+
+    def _header(self, what: str, deadline: float) -> dict[str, Any]:
+        line = self._line(what, deadline)
+        while self._noise and not line.startswith(b"{"):
+            line, self._noise = self._line(what, deadline), self._noise - 1
+        self._noise = 0
+        return parse(line)
 
     def _line(self, what: str, deadline: float) -> bytes:
         searched = 0
@@ -169,7 +186,11 @@ class Channel:
             raise self._lost(f"gave no answer to {what} within {self._answer_seconds:g} s")
 
     def _died(self) -> ConnectionLost:
-        return self._lost(f"ended with status {self._process.wait()}")
+        try:
+            self.status = self._process.wait(_LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            return self._lost("closed its output")
+        return self._lost(f"ended with status {self.status}")
 
     def _lost(self, what: str) -> ConnectionLost:
         self._log.seek(0)
