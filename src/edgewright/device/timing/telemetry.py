@@ -91,18 +91,20 @@ def throttle_note(telemetry: Telemetry | None) -> str:
     return f"the device throttled during this measurement: {', '.join(telemetry.reasons)}"
 
 
-def energy_mj(log: Log, spans: Sequence[Span], runs: int) -> float | None:
+def energy_mj(log: Log, blocks: Sequence[tuple[Span, int]]) -> float | None:
     """Returns millijoules per run: the power over the spans in which the runs were made.
 
     Args:
         log: With a power column.
-        spans: On the same clock as the log.
-        runs: Made in all spans together.
+        blocks: Spans on the same clock as the log, with the runs made in each; those from before the log began (of a
+            measurement that was interrupted) do not count.
     """
     points = [(at, watts) for at, watts in zip(log.at, log.power, strict=False) if watts is not None]
-    if len(points) < 2 or not spans or not runs:
+    if len(points) < 2:
         return None
-    return 1000.0 * sum(_joules(points, *span) for span in spans) / runs
+    seen = [(span, runs) for span, runs in blocks if span[1] > log.at[0] and span[0] < log.at[-1]]
+    runs = sum(count for _, count in seen)
+    return 1000.0 * sum(_joules(points, *span) for span, _ in seen) / runs if runs else None
 
 
 def _joules(points: Sequence[tuple[float, float]], start: float, end: float) -> float:

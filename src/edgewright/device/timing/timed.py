@@ -10,6 +10,7 @@ from statistics import median
 
 from edgewright.core.measurement import Ratio, Timing
 from edgewright.core.telemetry import Log
+from edgewright.device.power.keeping import restore_left_over
 from edgewright.device.timing.conditions import conditions, load_average
 from edgewright.device.timing.hosts import Block, Relay
 from edgewright.device.timing.rounds import Side, alone, interleave, summary
@@ -67,8 +68,10 @@ def time_artifact(
         record: Told every new round when it is complete.
 
     Raises:
-        StepFailed: A process that holds an artifact died; the message ends with its log.
+        StepFailed: A process that holds an artifact died (the message ends with its log), or the power mode that an
+            earlier sweep left behind cannot be put back.
     """
+    restore_left_over()
     load = load_average()
     with ExitStack() as stack:
         watch = stack.enter_context(Watch())
@@ -139,9 +142,7 @@ def _energy(side: Side, counters: str, log: Log) -> tuple[float | None, str]:
     """Returns millijoules per run and what they cover: by counters where there are, else by the sampled power."""
     if side.energy_mj is not None:
         return side.energy_mj, counters
-    watched = [block for block in side.blocks if block.span is not None]
-    spans = [block.span for block in watched if block.span is not None]
-    sampled = energy_mj(log, spans, sum(len(block.ms) for block in watched))
+    sampled = energy_mj(log, [(block.span, len(block.ms)) for block in side.blocks if block.span is not None])
     return (None, counters) if sampled is None else (sampled, f"sampled power of {log.power_source}")
 
 

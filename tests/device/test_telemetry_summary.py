@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.measurement import Conditions
 from edgewright.core.telemetry import Log, Telemetry
-from edgewright.measure._telemetry import SERIES_POINTS, Watch, energy_mj, summarise, throttle_note
+from edgewright.device.timing.telemetry import SERIES_POINTS, Watch, energy_mj, summarise, throttle_note
 from edgewright.runtimes._remote import Start
 
 LOG = Log(
@@ -53,11 +53,17 @@ def test_a_device_that_says_nothing() -> None:
 
 
 def test_energy_is_the_power_of_the_runs_alone() -> None:
-    assert energy_mj(LOG, [(10.5, 11.0)], 3) == pytest.approx(1000.0)
-    assert energy_mj(LOG, [(10.75, 11.0), (11.0, 11.25)], 7) == pytest.approx(1000 * (0.25 * 7 + 0.25 * 8) / 7)
-    assert energy_mj(LOG, [(9.0, 10.0)], 1) == pytest.approx(4000.0), "before the first sample its power counts"
-    assert energy_mj(Log(), [(0.0, 1.0)], 1) is None
-    assert energy_mj(LOG, [], 1) is None
+    assert energy_mj(LOG, [((10.5, 11.0), 3)]) == pytest.approx(1000.0)
+    two = [((10.75, 11.0), 3), ((11.0, 11.25), 4)]
+    assert energy_mj(LOG, two) == pytest.approx(1000 * (0.25 * 7 + 0.25 * 8) / 7)
+    assert energy_mj(LOG, [((9.75, 10.25), 1)]) == pytest.approx(2000.0), "before the first sample its power counts"
+    assert energy_mj(Log(), [((0.0, 1.0), 1)]) is None
+    assert energy_mj(LOG, []) is None
+
+
+def test_runs_from_before_the_device_was_watched_do_not_count() -> None:
+    assert energy_mj(LOG, [((3.0, 4.0), 5), ((10.5, 11.0), 3)]) == pytest.approx(1000.0)
+    assert energy_mj(LOG, [((3.0, 4.0), 5)]) is None
 
 
 @given(
@@ -67,10 +73,15 @@ def test_energy_is_the_power_of_the_runs_alone() -> None:
 def test_energy_lies_between_the_least_and_the_most_power(watts: list[float], ends: list[tuple[float, float]]) -> None:
     log = Log(at=tuple(float(i) for i in range(len(watts))), power=tuple(watts))
     spans = [(min(pair), max(pair)) for pair in ends]
-    seconds = sum(end - start for start, end in spans)
-    found = energy_mj(log, spans, 1)
+    seen = [(start, end) for start, end in spans if end > 0 and start < log.at[-1]]
+    seconds = sum(end - start for start, end in seen)
+    found = energy_mj(log, [(span, 1) for span in spans])
+    if not seen:
+        assert found is None
+        return
     assert found is not None
-    assert 1000 * min(watts) * seconds - 1e-6 <= found <= 1000 * max(watts) * seconds + 1e-6
+    share = 1000 * seconds / len(seen)
+    assert min(watts) * share - 1e-6 <= found <= max(watts) * share + 1e-6
 
 
 def test_a_plot_keeps_the_peak_and_the_dip() -> None:
