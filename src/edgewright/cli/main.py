@@ -34,6 +34,7 @@ def _register() -> None:
         ci,
         compare,
         diff,
+        doctor,
         model,
         optimize,
         plan,
@@ -57,6 +58,7 @@ def _register() -> None:
     app.command("verify")(bundle.verify)
     app.command("run")(run.run)
     app.command("targets")(targets.targets)
+    app.command("doctor")(doctor.doctor)
     app.add_typer(plan.app, name="plan", help="How a model is quantised: show, compare, plan anew.")
     app.add_typer(cache.app, name="cache", help="The folder of kept results.")
     app.add_typer(toolchain.app, name="toolchain", help="Environments of their own, e.g. for TensorFlow.")

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import typer
 
 
 def targets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """List the targets with installed versions or the line that installs them."""
-    from edgewright.engine import registry, toolchain
+    """List the targets with installed versions or the line that installs them; `edgewright doctor` tells more."""
+    from edgewright.cli.doctor import target_line
+    from edgewright.engine import doctor
+    from edgewright.runtimes._machine import local_device
 
-    rows: list[dict[str, Any]] = []
-    for name in registry.names("targets"):
-        extra = getattr(registry.load("targets", name), "extra", "")
-        absent = toolchain.missing(extra) if extra else ()
-        found = toolchain.versions(toolchain.distributions_of(extra)) if extra else {}
-        install = toolchain.install_line(extra) if absent else ""
-        rows.append({"target": name, "installed": not absent, "versions": found, "install": install})
+    rows = doctor.targets(local_device())
     if as_json:
-        typer.echo(json.dumps(rows))
+        keys = ("installed", "versions", "install", "elsewhere")
+        typer.echo(json.dumps([{"target": row.name, **{key: getattr(row, key) for key in keys}} for row in rows]))
         return
     for row in rows:
-        versions = ", ".join(f"{k} {v}" for k, v in row["versions"].items()) or "built in"
-        typer.echo(f"{row['target']:14} {versions if row['installed'] else 'not installed: ' + row['install']}")
+        typer.echo(target_line(row))

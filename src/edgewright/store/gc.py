@@ -41,7 +41,7 @@ def collect(cache: Cache, max_bytes: int, *, now: float | None = None) -> Collec
 
 
 def _collect(cache: Cache, max_bytes: int, abandoned_before: float) -> Collected:
-    before = _size_of_results(cache.root)
+    before = size_of_results(cache.root)
     _remove_abandoned(cache.root, abandoned_before)
     actions = _actions_newest_first(cache)
     kept: set[Path] = set()
@@ -55,7 +55,7 @@ def _collect(cache: Cache, max_bytes: int, abandoned_before: float) -> Collected
             path.unlink(missing_ok=True)
             removed += 1
     _remove_outputs_except(cache.root / "outputs", kept)
-    after = _size_of_results(cache.root)
+    after = size_of_results(cache.root)
     return Collected(len(actions) - removed, removed, after, before - after)
 
 
@@ -83,7 +83,7 @@ def _remove_abandoned(root: Path, older_than: float) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _size_of_results(root: Path) -> int:
+def size_of_results(root: Path) -> int:
     """Leaves out toolchains, which are kept until they are removed by name."""
     return sum(_size(root / kind) for kind in ("actions", "outputs", "scratch", "tmp"))
 
