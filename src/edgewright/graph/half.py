@@ -1,4 +1,4 @@
-"""A float32 graph in half precision."""
+"""A float32 graph in half precision: float16 or bfloat16."""
 
 from __future__ import annotations
 
@@ -21,36 +21,41 @@ FLOAT_OPS = frozenset(
 TYPED = {"Cast": "to", "EyeLike": "dtype", "RandomNormal": "dtype", "RandomUniform": "dtype"}
 
 
-def halve(graph: ir.Graph, keep: frozenset[str] | set[str]) -> None:
-    """Turns float32 values into float16, in place; `graph` is in topological order.
+def halve(graph: ir.Graph, keep: frozenset[str] | set[str], dtype: ir.DataType = ir.DataType.FLOAT16) -> None:
+    """Turns float32 values into `dtype`, in place; `graph` is in topological order.
+
+    Args:
+        graph: Its types are known.
+        keep: Names or types of operators that stay in float32.
+        dtype: float16 or bfloat16.
 
     Raises:
         StepFailed: A weight does not fit into float16.
     """
     twins: dict[int, ir.Value] = {}
     for node in list(graph):
-        if _converts_half(node):
+        if _converts_half(node, dtype):
             continue
         kept = node.op_type in keep or node.name in keep
-        have: ir.DataType = ir.DataType.FLOAT16 if kept else ir.DataType.FLOAT
-        want: ir.DataType = ir.DataType.FLOAT if kept else ir.DataType.FLOAT16
+        have: ir.DataType = dtype if kept else ir.DataType.FLOAT
+        want: ir.DataType = ir.DataType.FLOAT if kept else dtype
         for index, value in enumerate(node.inputs):
             if value is not None and value.dtype == have and not (kept and value.const_value is not None):
                 node.replace_input_with(index, _twin(graph, value, want, twins))
         if not kept:
-            _retype(node)
+            _retype(node, dtype)
             for output in node.outputs:
                 if output.dtype == ir.DataType.FLOAT:
-                    output.dtype = ir.DataType.FLOAT16
-    _restore_outputs(graph)
+                    output.dtype = dtype
+    _restore_outputs(graph, dtype)
     _drop_unused(graph)
 
 
-def _converts_half(node: ir.Node) -> bool:
+def _converts_half(node: ir.Node, dtype: ir.DataType) -> bool:
     """Says whether `node` is a Cast between the two precisions, as this pass writes them."""
     if node.op_type != "Cast" or node.inputs[0] is None:
         return False
-    return ir.DataType.FLOAT16 in (node.attributes.get_int("to", 0), node.inputs[0].dtype)
+    return dtype in (node.attributes.get_int("to", 0), node.inputs[0].dtype)
 
 
 def _twin(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, twins: dict[int, ir.Value]) -> ir.Value:
@@ -58,7 +63,7 @@ def _twin(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, twins: dict[int,
     if id(value) not in twins:
         name = f"{value.name}/{dtype.name.lower()}"
         if value.const_value is not None:
-            numbers = ir.tensor(_to_half(value.const_value.numpy(), value.name or ""), name=name)
+            numbers = _narrowed(value.const_value.numpy(), value.name or "", dtype, name)
             twins[id(value)] = ir.Value(name=name, const_value=numbers, shape=value.shape, type=ir.TensorType(dtype))
             graph.register_initializer(twins[id(value)])
         else:
@@ -77,19 +82,26 @@ def _cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, name: str) -> ir
     return cast.outputs[0]
 
 
-def _restore_outputs(graph: ir.Graph) -> None:
+def _restore_outputs(graph: ir.Graph, dtype: ir.DataType) -> None:
     for index, value in enumerate(graph.outputs):
         producer = value.producer()
-        if value.dtype == ir.DataType.FLOAT16 and producer is not None and producer.op_type != "Cast":
+        if value.dtype == dtype and producer is not None and producer.op_type != "Cast":
             name = value.name or f"output_{index}"
-            value.name = f"{name}/float16"
+            value.name = f"{name}/{dtype.name.lower()}"
             graph.outputs[index] = _cast(graph, value, ir.DataType.FLOAT, name)
 
 
-def _retype(node: ir.Node) -> None:
+def _retype(node: ir.Node, dtype: ir.DataType) -> None:
     key = TYPED.get(node.op_type)
     if key and node.attributes.get_int(key, 0) == int(ir.DataType.FLOAT):
-        node.attributes[key] = ir.AttrInt64(key, int(ir.DataType.FLOAT16))
+        node.attributes[key] = ir.AttrInt64(key, int(dtype))
+
+
+def _narrowed(numbers: NDArray[Any], value: str, dtype: ir.DataType, name: str) -> ir.TensorProtocol:
+    """Returns a constant in `dtype`; bfloat16 has the range of float32, float16 has not."""
+    if dtype == ir.DataType.FLOAT16:
+        return ir.tensor(_to_half(numbers, value), name=name)
+    return ir.tensor(numbers.astype(dtype.numpy()), dtype=dtype, name=name)
 
 
 def _to_half(numbers: NDArray[Any], name: str) -> NDArray[Any]:

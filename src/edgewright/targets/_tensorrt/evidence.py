@@ -1,0 +1,80 @@
+"""What `artifact.json` says was proven here, and what only the GPU can show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgewright.core.target import NodePlacement
+from edgewright.graph.opset import opset
+from edgewright.graph.qdq import is_quantised
+from edgewright.targets import _judge
+from edgewright.targets._hub import Hub
+from edgewright.targets._intent import WEIGHTED, intents
+from edgewright.targets._tensorrt.export import COMMAND, SCRIPT, Wish
+from edgewright.targets._tensorrt.gpus import ANY, Gpu
+from edgewright.targets._tensorrt.prove import BUILDS_FOR, INSTALL, TOOLCHAIN, Proof
+
+EXTRAS = (SCRIPT, COMMAND)
+_OPSETS = ((8, 2, 13), (8, 4, 15), (8, 5, 16), (8, 6, 17), (10, 0, 20))
+"""Newest opset that the parser of a release names as supported: major, minor, opset."""
+
+
+def judged(hub: Hub, precision: str, found: tuple[NodePlacement, ...]) -> tuple[NodePlacement, ...]:
+    """Holds kernels against the plan. Only products are held to INT8: TensorRT fuses the rest into them in float."""
+    wanted = intents(hub.model, hub.plan, precision)
+    weighted = {node.name for node in hub.model.graph if node.op_type in WEIGHTED}
+    return _judge.judged(hub.model, found, {name: intent for name, intent in wanted.items() if name in weighted})
+
+
+def main_precision(hub: Hub, precision: str, placement: tuple[NodePlacement, ...]) -> str:
+    """Returns the precision of most products; without a placement, the one that the graph asks for."""
+    if placement:
+        return _judge.main_precision(hub.model, placement)
+    return "int8" if is_quantised(hub.model.graph) else precision
+
+
+def files(out: Path) -> tuple[str, ...]:
+    """Returns what the device needs, the model first."""
+    found = sorted(path.name for path in out.iterdir() if path.name not in EXTRAS)
+    return tuple(sorted(found, key=lambda name: name != "model.onnx"))
+
+
+def runtime_range(gpu: Gpu, *, written_for_flags: bool) -> str:
+    """Returns the versions of TensorRT that read what was written: flags went with 11, types came with 10."""
+    return ">=10.0" if gpu.typed and not written_for_flags else ">=8.0,<11"
+
+
+def proven(proof: Proof | None, gpu: Gpu) -> tuple[str, ...]:
+    """Returns one sentence per thing that was shown on this machine."""
+    if proof is None:
+        return ()
+    shown = " and ".join(proof.architectures)
+    said = [f"parsed and built by TensorRT-RTX {proof.version} for {shown}"]
+    if proof.placement:
+        said.append(f"kernels and their types read off the engine for {proof.architectures[0]}")
+    return tuple(said)
+
+
+def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, model: ir.Model) -> tuple[str, ...]:
+    """Returns one sentence per thing that only another machine can show, and how."""
+    said = []
+    if proof is None:
+        said.append(f"parsing and building: the toolchain {TOOLCHAIN} is not installed here: {INSTALL}")
+    elif gpu.name != ANY and gpu.capability not in BUILDS_FOR:
+        stand_in = proof.architectures[0]
+        said.append(f"the engine for {gpu.architecture}: TensorRT-RTX does not build for it, {stand_in} stood in")
+    if wish.dla is not None:
+        said.append(f"placement on DLA core {wish.dla}: TensorRT decides on the device; trtexec.sh prints it")
+    newest = max((o for *version, o in _OPSETS if tuple(version) <= gpu.tensorrt), default=13)
+    if opset(model) > newest:
+        release = ".".join(map(str, gpu.tensorrt))
+        said.append(
+            f"parsing by TensorRT {release} of {gpu.name}: it names opset {newest} as its newest, this is "
+            f"{opset(model)}; export the model with that opset if it refuses"
+        )
+    said.append(
+        f'answers and speed on {gpu.name or "the GPU"}: run build_engine.py there, or measure with device = "ssh://..."'
+    )
+    return tuple(said)
