@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgewright.core.recipe import StepSpec
 from edgewright.engine import registry
 from edgewright.errors import ConfigError
 from edgewright.project.config import load_project
@@ -41,7 +42,7 @@ def test_a_project_is_read(write):
     assert project.file.data["path"] == "/data/digits.npz"
     assert project.file.budget.quality_drop == 0.01
     (target,) = project.targets
-    assert (target.label, target.step.name, dict(target.step.config)) == ("onnxruntime", "onnxruntime", {"strict": True})
+    assert (target.label, target.step) == ("onnxruntime", StepSpec("onnxruntime", {"strict": True}))
     assert project.labels == ("zero", "one")
 
 
