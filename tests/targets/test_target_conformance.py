@@ -16,4 +16,4 @@ def test_conformance(check: targets.Check, tmp_path: Path) -> None:
 
 
 def test_the_built_in_targets_are_found() -> None:
-    assert {"litert", "null", "onnxruntime", "openvino"} <= set(targets.discovered())
+    assert {"coreml", "litert", "null", "onnxruntime", "openvino"} <= set(targets.discovered())

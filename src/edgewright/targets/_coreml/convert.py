@@ -1,0 +1,106 @@
+"""The converter, called: an exported PyTorch program to an ML program."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from edgewright.errors import EdgewrightError, StepFailed
+from edgewright.runtimes._coremltools import quiet
+from edgewright.targets._coreml.image import Image
+from edgewright.targets._coreml.options import Options
+from edgewright.targets._coreml.prepare import Prepared, prepare
+
+_HINT = "rewrite this part of the model with other operators, or leave this target out"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Converted:
+    """An ML program in memory.
+
+    Attributes:
+        mlmodel: coremltools' own object.
+        prepared: What was converted.
+        sources: Name of an operation of the program -> names of the model's nodes it was made from.
+    """
+
+    mlmodel: Any
+    prepared: Prepared
+    sources: Mapping[str, tuple[str, ...]]
+
+
+def convert(coremltools: Any, model: ir.Model, options: Options, images: Mapping[str, Image]) -> Converted:
+    """Converts `model`, which is left as it is.
+
+    Args:
+        coremltools: The module.
+        model: Its nodes are named.
+        options: Precision, lowest release, size of a free batch axis.
+        images: Name of an input of the model -> the image to take in its place.
+
+    Raises:
+        StepFailed: An operator is not supported, named with its node where that is known.
+    """
+    from edgewright.targets._coreml.export import exported
+
+    prepared = prepare(model, options)
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program, nodes = exported(prepared.model, prepared.inputs)
+        except EdgewrightError:
+            raise
+        except Exception as error:
+            raise StepFailed(f"PyTorch cannot export the model: {_short(error)}", hint=_HINT) from error
+        try:
+            mlmodel = coremltools.convert(program, **_arguments(coremltools, prepared, options, images))
+        except Exception as error:
+            raise StepFailed(f"coremltools cannot convert the model: {_short(error)}", hint=_HINT) from error
+    return Converted(mlmodel, prepared, _sources(mlmodel, nodes))
+
+
+def _sources(mlmodel: Any, nodes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    from coremltools.converters.mil.mil.scope import ScopeSource
+
+    found: dict[str, tuple[str, ...]] = {}
+    for operation in mlmodel._mil_program.functions["main"].operations:
+        handles = operation.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) or ()
+        numbers = sorted({number for number in handles if number is not None})
+        if numbers:
+            found[operation.name] = tuple(nodes[number] for number in numbers)
+    return found
+
+
+def _arguments(coremltools: Any, prepared: Prepared, options: Options, images: Mapping[str, Image]) -> dict[str, Any]:
+    declared = [v.name or "" for v in prepared.model.graph.inputs if v.name not in prepared.model.graph.initializers]
+    takes = [
+        images[name].described(coremltools, spec) if name in images else _tensor(coremltools, spec)
+        for name, spec in zip(declared, prepared.inputs, strict=True)
+    ]
+    half = options.precision == "float16"
+    return {
+        "inputs": takes,
+        "outputs": [coremltools.TensorType(name=s.name, dtype=_numpy(s.dtype)) for s in prepared.outputs],
+        "convert_to": "mlprogram",
+        "minimum_deployment_target": getattr(coremltools.target, options.minimum),
+        "compute_precision": coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32,
+        "skip_model_load": True,
+    }
+
+
+def _tensor(coremltools: Any, spec: Any) -> Any:
+    return coremltools.TensorType(name=spec.name, shape=spec.shape, dtype=_numpy(spec.dtype))
+
+
+def _numpy(dtype: str) -> Any:
+    import numpy as np
+
+    return np.dtype(dtype).type
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
