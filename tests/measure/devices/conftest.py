@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -115,6 +116,15 @@ def _await(server: Sshd, log: Path) -> None:
         except OSError:
             time.sleep(0.05)
     raise RuntimeError(f"sshd does not listen: {log.read_text()}")
+
+
+@pytest.fixture(autouse=True)
+def own_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Locks of this test alone, in a folder with a path short enough for the sockets of ssh."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        yield
 
 
 @pytest.fixture

@@ -99,14 +99,15 @@ def interleave(
         candidate: Warmed up; blocks it already has count.
         reference: Warmed up, with as many blocks.
         width: Stop when the 95% interval is narrower than this share of the ratio.
-        seconds: Stop after this long in any case (but not before `LEAST_ROUNDS` rounds).
+        seconds: Stop after this long, earlier blocks included, in any case (but not before `LEAST_ROUNDS` rounds).
         progress: Called after every round.
         record: Given the two blocks of every round.
 
     Returns:
         The speed-up, and a note when `seconds` ended it before the interval was narrow.
     """
-    start = time.perf_counter()
+    spent = sum(candidate.milliseconds + reference.milliseconds) / 1000.0
+    start = time.perf_counter() - spent
     ratio, rounds = Ratio(1.0, 0.0, math.inf), len(candidate.blocks)
     while True:
         order = (candidate, reference) if rounds % 2 == 0 else (reference, candidate)

@@ -21,6 +21,8 @@ LOST = 255
 """What ssh ends with when the connection breaks."""
 _ALIVE = ("ServerAliveInterval=5", "ServerAliveCountMax=3", "ConnectTimeout=15", "BatchMode=yes")
 _SHARED = ("ControlMaster=auto", "ControlPersist=30")
+_LONGEST_SOCKET_FOLDER = 48
+"""ssh adds a digest of 40 characters and, for a moment, 17 more; 108 are what the kernel takes."""
 _SECONDS = 600.0
 
 
@@ -110,14 +112,20 @@ def _prefix(address: Address) -> Sequence[str]:
 
 
 def _ssh_options(address: Address) -> list[str]:
-    """One connection is shared by everything that is started within a short time; host keys are the user's business."""
-    sockets = runtime_folder() / "ssh"
-    sockets.mkdir(mode=0o700, exist_ok=True)
-    options = [f"-o{option}" for option in (*_ALIVE, *_SHARED, f"ControlPath={sockets}/%C")]
-    if address.config:
-        options[:0] = ["-F", str(Path(address.config).expanduser())]
+    """Host keys, keys and agents are the business of the user's own configuration."""
+    options = ["-F", str(Path(address.config).expanduser())] if address.config else []
+    options += [f"-o{option}" for option in (*_ALIVE, *_sharing())]
     if address.port:
         options += ["-p", str(address.port)]
     if address.user:
         options += ["-l", address.user]
     return ["-T", *options]
+
+
+def _sharing() -> Sequence[str]:
+    """One connection serves everything that is started within a short time, where the path of a socket fits."""
+    sockets = runtime_folder() / "ssh"
+    if len(str(sockets)) > _LONGEST_SOCKET_FOLDER:
+        return ()
+    sockets.mkdir(mode=0o700, exist_ok=True)
+    return (*_SHARED, f"ControlPath={sockets}/%C")
