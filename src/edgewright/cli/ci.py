@@ -27,13 +27,14 @@ def init(
     prepare: Annotated[str, typer.Option(help="Shell command that fetches data and weights.")] = "",
     install: Annotated[str, typer.Option(help="Shell command that installs, instead of the pinned versions.")] = "",
     baseline: Annotated[str, typer.Option(help="Folder of the last release, instead of the server's.")] = "",
+    diff: Annotated[str, typer.Option(help="Options of `edgewright diff`, such as its tolerances.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Write a workflow: per target one job that optimises, checks the budget and compares with the last release."""
     from edgewright.project import ci
 
     root = ci.repository_of(Path.cwd())
-    settings = ci.Settings(branch=branch, python=python, install=install, prepare=prepare, baseline=baseline)
+    settings = ci.Settings(branch, python, install, prepare, baseline, diff)
     written = ci.write_workflow(server, project or [Path("edgewright.toml")], settings, root=root, force=force)
     for file in written.files:
         typer.echo(f"wrote {file.relative_to(root)}")

@@ -18,6 +18,11 @@ def optimize(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder for the results instead of the project's own."),
     ] = None,
+    data_by_content: bool = typer.Option(
+        False,
+        "--data-by-content",
+        help="Tell data files apart by what they hold: for a fresh checkout on a build server.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the study as JSON instead of tables."),
     quiet: bool = typer.Option(False, "--quiet", help="Show no progress."),
 ) -> None:
@@ -29,7 +34,7 @@ def optimize(
     from edgewright.project import config, optimize, select
 
     loaded = select.narrowed(config.load_project(project), tuple(target or ()), output)
-    outcome = optimize.optimize(loaded, progress=not (quiet or as_json))
+    outcome = optimize.optimize(loaded, progress=not (quiet or as_json), by_content=data_by_content)
     if as_json:
         typer.echo(outcome.study_json.read_text(encoding="utf-8"), nl=False)
     else:

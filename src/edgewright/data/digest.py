@@ -13,13 +13,18 @@ from edgewright.data.readers import reader_of
 from edgewright.data.spec import DataSpec
 from edgewright.errors import DataError
 from edgewright.pipeline import Preprocess
+from edgewright.store.files import digest_file
 
 
-def data_digest(spec: DataSpec) -> Digest:
+def data_digest(spec: DataSpec, *, by_content: bool = False) -> Digest:
     """Returns the digest of a spec and of everything it reads.
 
-    Files are told apart by (path, size, modification time, inode), not by content, so that large data cost nothing;
-    code is told apart by its source.
+    Files are told apart by (path, size, modification time, inode), so that large data cost nothing; code is told
+    apart by its source.
+
+    Args:
+        spec: What is read.
+        by_content: Read every file instead: a fresh checkout of the same files then has the same digest.
 
     Raises:
         DataError: A file is missing.
@@ -32,11 +37,15 @@ def data_digest(spec: DataSpec) -> Digest:
         files.update(reader.files(root))
         if isinstance(reader, Function):
             code[reader.function] = code_digest(reader.function, root)
-    return digest_json({"spec": encode(spec), "files": [_entry(path) for path in sorted(files)], "code": code})
+    return digest_json(
+        {"spec": encode(spec), "files": [_entry(path, by_content) for path in sorted(files)], "code": code}
+    )
 
 
-def _entry(path: Path) -> list[Any]:
+def _entry(path: Path, by_content: bool) -> list[Any]:
     try:
+        if by_content:
+            return [str(path), digest_file(path)]
         status = path.stat()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", hint="correct the path, or fetch the data") from error

@@ -66,13 +66,16 @@ class _Published:
     bundles: dict[str, str]
 
 
-def optimize(project: Project, *, cache: Cache | None = None, progress: bool = False) -> Outcome:
+def optimize(
+    project: Project, *, cache: Cache | None = None, progress: bool = False, by_content: bool = False
+) -> Outcome:
     """Finds, proves and packs the best artifact for every target of `project`.
 
     Args:
         project: From `load_project`.
         cache: Where finished steps are kept; the user's own by default.
         progress: Show progress and ETA on the terminal.
+        by_content: Tell data files apart by what they hold, so that results made from another checkout count.
 
     Raises:
         EdgewrightError: See `edgewright.errors`; what was finished is kept, and the same call goes on from there.
@@ -80,7 +83,7 @@ def optimize(project: Project, *, cache: Cache | None = None, progress: bool = F
     cache = cache or Cache.default()
     folder = project.output
     with cache.shared(), _watching(progress) as observer, _nothing_unfinished(folder):
-        request = ask(project, folder / _WORK)
+        request = ask(project, folder / _WORK, by_content=by_content)
         executor = Executor(cache, project.root, local_device(), seed=project.file.seed, progress=observer.progress)
         study = search(request, executor, observer=observer, save=_Saver(folder, executor))
         observer.phase("report and bundles")

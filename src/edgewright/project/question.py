@@ -27,8 +27,13 @@ _FOLDERS = ("saved-model",)
 """Kinds whose model is a folder."""
 
 
-def ask(project: Project, work: Path) -> Request:
+def ask(project: Project, work: Path, *, by_content: bool = False) -> Request:
     """Builds the request of a project; writes its `data.json` into `work`.
+
+    Args:
+        project: From `load_project`.
+        work: Folder for what is written.
+        by_content: Tell data files apart by what they hold, see `edgewright.data.data_digest`.
 
     Raises:
         SourceError: The model is missing.
@@ -42,7 +47,7 @@ def ask(project: Project, work: Path) -> Request:
         project=file.name,
         source=source,
         model=model,
-        data=_data(project, work),
+        data=_data(project, work, by_content),
         code=_metric_code(project),
         targets=project.targets,
         recipes=project.recipes,
@@ -95,6 +100,10 @@ def _source(project: Project) -> tuple[StepSpec, dict[str, Input]]:
         inputs["model"] = _folder_input(project.root / model.source, "[model] source")
         return StepSpec(kind, {"signature": model.signature}), inputs
     inputs["model"] = _file_input(project.root / model.source, "[model] source")
+    if model.custom_operators and kind != "onnx":
+        raise ConfigError(f"[model] custom_operators: a model of kind {kind} has none", hint="remove the key")
+    for index, name in enumerate(model.custom_operators):
+        inputs[f"custom_operators.{index}"] = _file_input(project.root / name, "[model] custom_operators")
     fields = {"outputs": list(model.outputs), "integer_io": model.integer_io} if kind == "tflite" else {}
     return StepSpec(kind, {name: value for name, value in fields.items() if value}), inputs
 
@@ -131,7 +140,7 @@ def _mentions_external_data(path: Path) -> bool:
             return content.find(_EXTERNAL_KEY) >= 0
 
 
-def _data(project: Project, work: Path) -> Callable[[tuple[TensorSpec, ...]], Input]:
+def _data(project: Project, work: Path, by_content: bool) -> Callable[[tuple[TensorSpec, ...]], Input]:
     """Returns what writes the `data.json` for a model with given inputs."""
     file = project.file
 
@@ -139,7 +148,7 @@ def _data(project: Project, work: Path) -> Callable[[tuple[TensorSpec, ...]], In
         spec = data_spec(project.root, file.data, file.preprocess, file.postprocess, project.labels, inputs)
         path = work / ("data.json" if inputs else "data-before-import.json")
         write_atomic(path, encode_json(spec))
-        return Input(path, data_digest(spec))
+        return Input(path, data_digest(spec, by_content=by_content))
 
     return written
 

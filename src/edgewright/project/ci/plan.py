@@ -51,6 +51,7 @@ class Settings:
         install: Shell lines that install Edgewright; empty to install the pinned requirements.
         prepare: Shell lines that fetch data and weights; empty where they are in the repository.
         baseline: Folder of the last release, one folder per job in it; empty to take the server's last release.
+        diff: Options of `edgewright diff`, e.g. `--max-drop 0.01`.
         requirements: Path of the pinned requirements from the root of the repository.
         toolchains: Environments of their own that the models need.
     """
@@ -60,6 +61,7 @@ class Settings:
     install: str = ""
     prepare: str = ""
     baseline: str = ""
+    diff: str = ""
     requirements: str = "edgewright-requirements.txt"
     toolchains: tuple[str, ...] = field(default=())
 
