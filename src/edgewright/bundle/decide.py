@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgewright.bundle.batches import Joining, require_batch
 from edgewright.bundle.open import Bundle
 from edgewright.core.bundle import PipelineSpec
+from edgewright.core.data import Prepared
 from edgewright.core.decision import Decision
 from edgewright.core.target import Runner
 from edgewright.core.tensors import TensorSpec
+from edgewright.errors import EdgewrightError, ToolchainMissing
 from edgewright.pipeline import Postprocess, Preprocess
+
+T = TypeVar("T")
+Outputs = Mapping[str, NDArray[Any]]
 
 
 class Decider:
-    """Makes decisions one raw value at a time."""
+    """Makes decisions, one raw value at a time or several in one run."""
 
     def __init__(self, preprocess: Preprocess, runner: Runner, postprocess: Postprocess) -> None:
         self._preprocess, self._runner, self._postprocess = preprocess, runner, postprocess
         self._batch = fixed_batch(runner.inputs)
+        self._joining = Joining(runner.inputs, runner.outputs, preprocess.padding)
 
     def __call__(self, value: Any) -> Decision:
         """Decides about one raw value.
@@ -36,6 +44,57 @@ class Decider:
         inputs = {name: np.repeat(array[np.newaxis], self._batch, 0) for name, array in prepared.tensors.items()}
         outputs = self._runner.run(inputs)
         return self._postprocess({name: array[0] for name, array in outputs.items()}, prepared)
+
+    def require_batch(self, size: int) -> None:
+        """Checks that the artifact takes batches of `size`.
+
+        Raises:
+            UsageError: It was compiled for another one.
+        """
+        require_batch(self._runner.inputs, size)
+
+    def many(self, values: Sequence[Any], size: int) -> list[Decision | EdgewrightError]:
+        """Decides about several raw values, up to `size` in one run, in the order they came.
+
+        What is wrong with one value does not touch the others: its place holds the error.
+
+        Raises:
+            UsageError: The artifact was compiled for another batch.
+        """
+        block = require_batch(self._runner.inputs, size) if size > 1 else self._batch
+        prepared = [self._attempt(self._preprocess, value) for value in values]
+        good = [i for i, one in enumerate(prepared) if isinstance(one, Prepared)]
+        samples = [one for one in prepared if isinstance(one, Prepared)]
+        ran: dict[int, Outputs | EdgewrightError] = {}
+        for group in self._joining.groups(samples, size):
+            for position, outputs in zip(group, self._run([samples[i] for i in group], block), strict=True):
+                ran[good[position]] = outputs
+        return [self._decided(one, ran.get(i)) for i, one in enumerate(prepared)]
+
+    def _run(self, samples: list[Prepared], block: int) -> list[Outputs | EdgewrightError]:
+        try:
+            outputs = self._runner.run(self._joining.stack(samples, block))
+        except EdgewrightError as error:
+            return [error] if len(samples) == 1 else [one for s in samples for one in self._run([s], block)]
+        return [self._joining.row(outputs, position, sample) for position, sample in enumerate(samples)]
+
+    def _decided(
+        self, prepared: Prepared | EdgewrightError, outputs: Outputs | EdgewrightError | None
+    ) -> Decision | EdgewrightError:
+        if isinstance(prepared, EdgewrightError):
+            return prepared
+        if outputs is None or isinstance(outputs, EdgewrightError):
+            return outputs or EdgewrightError("the sample was not run", hint="report this bundle")
+        return self._attempt(self._postprocess, outputs, prepared)
+
+    @staticmethod
+    def _attempt(work: Callable[..., T], *arguments: Any) -> T | EdgewrightError:
+        try:
+            return work(*arguments)
+        except ToolchainMissing:
+            raise
+        except EdgewrightError as error:
+            return error
 
     def reset(self) -> None:
         """Forgets earlier inputs, as before the first frame of a stream."""

@@ -30,13 +30,22 @@ def run(
         bool, typer.Option("--realtime", help="Play a video at its own speed, skipping frames.")
     ] = False,
     min_score: Annotated[float, typer.Option(help="Leave out detections with a lower score.")] = 0.3,
+    max_batch: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Samples that share a run; by default what the bundle recommends, else 1."),
+    ] = None,
+    max_delay_ms: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="How long a sample waits for others to share its run, in milliseconds."),
+    ] = None,
     show_fps: Annotated[bool, typer.Option("--show-fps", help="Show FPS and p95 even when not on a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Runs a bundle on images, sounds, a video or a camera; Ctrl-C ends it with all files finished."""
     from edgewright.device.session import RunConfig, run_bundle
+    from edgewright.errors import DataError
 
-    config = RunConfig(bundle, source, output, limit, threads, realtime, min_score)
+    config = RunConfig(bundle, source, output, limit, threads, realtime, min_score, None, max_batch, max_delay_ms)
     with _live(show_fps) as show:
         summary = run_bundle(config, show=show)
     if as_json:
@@ -47,6 +56,8 @@ def run(
         typer.echo(json.dumps({"summary": encode(summary)}))
     else:
         typer.echo(_told(summary), err=output == "-")
+    if summary.failed:
+        raise typer.Exit(DataError.exit_code)
 
 
 @contextmanager
@@ -84,8 +95,12 @@ def _told(summary: RunSummary) -> str:
     skipped = f", {summary.skipped} skipped" if summary.skipped else ""
     lines = [
         f"{summary.frames} frames{skipped}, {summary.fps:.1f} FPS, "
-        f"p50 {summary.p50_ms:.2f} ms, p95 {summary.p95_ms:.2f} ms" + (" (stopped)" if summary.stopped else "")
+        f"p50 {summary.p50_ms:.2f} ms, p95 {summary.p95_ms:.2f} ms, p99 {summary.p99_ms:.2f} ms"
+        + (f", up to {summary.max_batch} in a run" if summary.max_batch > 1 else "")
+        + (" (stopped)" if summary.stopped else "")
     ]
+    if summary.failed:
+        lines.append(f"  {summary.failed} could not be decided about: see the errors in the output")
     for seen in summary.classes:
         if seen.most:
             lines.append(f"  {seen.label}: {seen.distinct} told apart, at most {seen.most} in one frame")

@@ -56,10 +56,14 @@ class Options:
     Attributes:
         threads: Intra-operator threads.
         batch: Samples per run.
+        max_batch: Samples that a runner should gather into one run, see `edgewright batch`; 0 where nobody measured.
+        max_delay_ms: How long it should wait for them, in milliseconds.
     """
 
     threads: int = 1
     batch: int = 1
+    max_batch: int = 0
+    max_delay_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,23 @@ class Result:
     ms: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """A frame that nothing could be decided about.
+
+    Attributes:
+        frame: The frame.
+        message: What is wrong with it.
+        hint: What can be done.
+        ms: How long it took to find out, in milliseconds.
+    """
+
+    frame: Frame
+    message: str
+    hint: str
+    ms: float
+
+
 @dataclass(slots=True)
 class Meter:
     """Frames per second and latency, as they go.
@@ -45,10 +62,12 @@ class Meter:
     Attributes:
         frames: Decided so far.
         skipped: Frames of a live source that came and went in between.
+        failed: Of the frames, those that nothing could be decided about.
     """
 
     frames: int = 0
     skipped: int = 0
+    failed: int = 0
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _start: float | None = None
     _last: float = 0.0

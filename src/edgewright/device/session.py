@@ -12,12 +12,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from edgewright.bundle.decide import open_decider
+from edgewright.bundle.decide import Decider, open_decider
 from edgewright.bundle.open import open_bundle
+from edgewright.core.bundle import Options
+from edgewright.device.batching import Batching, results_together
 from edgewright.device.draw import name_of
-from edgewright.device.loop import Meter, Tally, results
+from edgewright.device.loop import Failure, Meter, Result, Tally, results
 from edgewright.device.sinks import open_sink
-from edgewright.device.sources import open_source
+from edgewright.device.sources import LatestFrame, Source, open_source
 from edgewright.errors import UsageError
 
 MIN_SCORE = 0.3
@@ -37,6 +39,8 @@ class RunConfig:
         realtime: Play a video at its own speed, skipping frames.
         min_score: Least score of a detection.
         cache: Where to unpack the bundle; the user's cache by default.
+        max_batch: Samples that share a run; None for what the bundle recommends, where the source is not live.
+        max_delay_ms: Longest time that a sample waits for others; None for what the bundle recommends.
     """
 
     bundle: Path
@@ -47,6 +51,8 @@ class RunConfig:
     realtime: bool = False
     min_score: float = MIN_SCORE
     cache: Path | None = None
+    max_batch: int | None = None
+    max_delay_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ class RunSummary:
         classes: What was seen, the most frequent first.
         stopped: Whether it was interrupted.
         output: The file written, if any.
+        p99_ms: 99th percentile of the same. Where samples share a run, waiting counts in all three.
+        failed: Of the frames, those that nothing could be decided about.
+        max_batch: Most samples that shared a run.
     """
 
     frames: int
@@ -89,6 +98,9 @@ class RunSummary:
     classes: tuple[ClassCount, ...]
     stopped: bool
     output: str | None
+    p99_ms: float = 0.0
+    failed: int = 0
+    max_batch: int = 1
 
 
 def run_bundle(
@@ -116,8 +128,12 @@ def run_bundle(
         source = stack.enter_context(open_source(config.source, realtime=config.realtime, stop=stop))
         decide = stack.enter_context(open_decider(bundle, config.threads))
         sink = stack.enter_context(open_sink(config.output, labels, source.fps, stdout or sys.stdout))
-        for result in results(decide, source, meter, tally, min_score=config.min_score):
-            sink.write(result)
+        batching = _batching(config, bundle.manifest.options, live=isinstance(source, LatestFrame))
+        for result in _results(decide, source, meter, tally, batching, config.min_score):
+            if isinstance(result, Failure):
+                sink.fail(result)
+            else:
+                sink.write(result)
             if show is not None:
                 show(meter)
             if stop.is_set() or meter.frames == config.limit:
@@ -132,7 +148,27 @@ def run_bundle(
         classes=_counts(tally, labels),
         stopped=stopped,
         output=config.output,
+        p99_ms=meter.percentile(99),
+        failed=meter.failed,
+        max_batch=batching.size if batching is not None else 1,
     )
+
+
+def _batching(config: RunConfig, recommended: Options, *, live: bool) -> Batching | None:
+    """Returns how samples share a run; None where each is run alone."""
+    size = config.max_batch if config.max_batch is not None else 0 if live else recommended.max_batch
+    if size < 2 and config.max_batch != 0:
+        return None
+    delay = config.max_delay_ms if config.max_delay_ms is not None else recommended.max_delay_ms
+    return Batching(size, delay)
+
+
+def _results(
+    decide: Decider, source: Source, meter: Meter, tally: Tally, batching: Batching | None, min_score: float
+) -> Iterator[Result | Failure]:
+    if batching is None:
+        return results(decide, source, meter, tally, min_score=min_score)
+    return results_together(decide, source, meter, tally, batching, min_score=min_score)
 
 
 def _counts(tally: Tally, labels: Sequence[str]) -> tuple[ClassCount, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgewright.bundle.raw import IMAGES
 from edgewright.core.decision import decision_to_json
 from edgewright.device.draw import draw, name_of
-from edgewright.device.loop import Result
+from edgewright.device.loop import Failure, Result
 from edgewright.errors import DataError, StepFailed, ToolchainMissing, UsageError
 from edgewright.store.files import full_disk_explained
 
@@ -27,6 +27,9 @@ class Sink(Protocol):
 
     def write(self, result: Result) -> None:
         """Writes one result; what was written stays readable whatever happens next."""
+
+    def fail(self, failure: Failure) -> None:
+        """Writes down that nothing could be decided about a frame, where the output has a place for it."""
 
 
 def open_sink(output: str | None, labels: Sequence[str], fps: float, stdout: TextIO) -> AbstractContextManager[Sink]:
@@ -72,12 +75,22 @@ class _Lines:
         self._stream, self._labels = stream, labels
 
     def write(self, result: Result) -> None:
-        self._stream.write(json.dumps(line_of(result, self._labels), ensure_ascii=False) + "\n")
+        self._put(line_of(result, self._labels))
+
+    def fail(self, failure: Failure) -> None:
+        frame, told = failure.frame, {"error": failure.message, "hint": failure.hint}
+        self._put({"frame": frame.id, "index": frame.index, "ms": round(failure.ms, 3), **told})
+
+    def _put(self, line: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._stream.flush()
 
 
 class _Nothing:
     def write(self, result: Result) -> None:
+        pass
+
+    def fail(self, failure: Failure) -> None:
         pass
 
 
@@ -128,6 +141,9 @@ class VideoSink:
             self._open(picture)
         fitted = _fit(picture, self._size)
         self._writer.write(cv2.cvtColor(fitted, cv2.COLOR_RGB2BGR))
+
+    def fail(self, failure: Failure) -> None:
+        """A video has no place for a frame without a decision."""
 
     def close(self) -> None:
         """Finishes the file."""

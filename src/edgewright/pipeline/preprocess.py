@@ -101,6 +101,20 @@ class Preprocess:
                 raise type(error)(f"preprocess[{index}]: {error.message}", hint=error.hint) from error
         return Prepared(self._bound(item.value), item.geometry)
 
+    @property
+    def padding(self) -> dict[str, float]:
+        """Model input -> what fills it up where samples of several lengths share a run.
+
+        Known for texts that go from `tokenise` to the model unchanged but for their type.
+        """
+        found: dict[str, float] = {}
+        for _, operation in self._steps:
+            if isinstance(operation, Tokenise):
+                found = operation.padding
+            elif not isinstance(operation, Cast):
+                found = {}
+        return found
+
     def with_inputs(self, inputs: Sequence[TensorSpec]) -> Preprocess:
         """Returns the same list, bound to the inputs of a model."""
         return Preprocess(self.spec, self.root, tuple(inputs), self._steps)

@@ -27,6 +27,7 @@ class Tokenise:
         types: Name of the model input for the segment ids; empty for none.
         pad: Id of the filling.
         dtype: Type of all of them.
+        masked: The model itself looks away from `pad`, so that texts may be filled up although it takes no mask.
     """
 
     op: ClassVar[str] = "tokenise"
@@ -39,6 +40,15 @@ class Tokenise:
     types: str = ""
     pad: int = 0
     dtype: str = "int64"
+    masked: bool = False
+
+    @property
+    def padding(self) -> dict[str, float]:
+        """Model input -> what fills it up where texts of several lengths share a run; empty where none may."""
+        if not (self.mask or self.masked):
+            return {}
+        filling = {self.ids: float(self.pad), self.mask: 0.0, self.types: 0.0}
+        return {name: value for name, value in filling.items() if name}
 
     def __post_init__(self) -> None:
         if self.dtype not in ("int64", "int32"):
