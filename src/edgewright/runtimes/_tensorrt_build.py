@@ -127,7 +127,7 @@ class Builder:
 
     def _config(self, architecture: str) -> Any:
         config = self._builder.create_builder_config()
-        for name in self._flags():
+        for name in self._flags(architecture):
             if not hasattr(self.trt.BuilderFlag, name):
                 raise BuildFailed(
                     f"TensorRT {self.trt.__version__} has no flag {name}: from 11 on the types of the model decide; "
@@ -136,7 +136,7 @@ class Builder:
             config.set_flag(getattr(self.trt.BuilderFlag, name))
         if self.wanted["workspace_mib"]:
             config.set_memory_pool_limit(self.trt.MemoryPoolType.WORKSPACE, self.wanted["workspace_mib"] * _MIB)
-        if self.wanted["dla_core"] is not None:
+        if self.wanted["dla_core"] is not None and not architecture:
             config.default_device_type = self.trt.DeviceType.DLA
             config.DLA_core = self.wanted["dla_core"]
         if hasattr(config, "profiling_verbosity"):
@@ -145,11 +145,12 @@ class Builder:
         _set_architecture(self.trt, config, architecture)
         return config
 
-    def _flags(self) -> list[str]:
-        names = [name.upper() for name in self.wanted["flags"]]
+    def _flags(self, architecture: str) -> list[str]:
+        """Returns the builder's flags; for a named architecture those of the network's types alone count."""
+        names = [] if architecture else [name.upper() for name in self.wanted["flags"]]
         if self.wanted["sparse"]:
             names.append("SPARSE_WEIGHTS")
-        if self.wanted["dla_core"] is not None and self.wanted["gpu_fallback"]:
+        if self.wanted["dla_core"] is not None and self.wanted["gpu_fallback"] and not architecture:
             names.append("GPU_FALLBACK")
         return names
 
@@ -217,7 +218,7 @@ def _finding(error: Any) -> dict[str, str]:
 
 
 def _set_range(tensor: Any, ranges: dict[str, float]) -> None:
-    if tensor is not None and tensor.name in ranges:
+    if tensor is not None and tensor.name in ranges and hasattr(tensor, "dynamic_range"):
         tensor.dynamic_range = (-ranges[tensor.name], ranges[tensor.name])
 
 

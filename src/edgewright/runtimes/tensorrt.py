@@ -14,6 +14,7 @@ from edgewright.errors import Corrupt, ToolchainMissing
 from edgewright.runtimes import _tensorrt_build as building
 from edgewright.runtimes._open import load_artifact
 from edgewright.runtimes._place import toolchain_python
+from edgewright.store.files import digest_file
 
 TOOLCHAIN = "tensorrt-rtx"
 GRAPHS = "cuda_graphs"
@@ -64,14 +65,11 @@ def _require() -> Any:
 @contextmanager
 def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
     artifact = load_artifact(path)
+    wanted = _described(path)
     trt = _require()
     from edgewright.runtimes._cuda import Cuda
     from edgewright.runtimes._tensorrt_runner import TrtRunner
 
-    try:
-        wanted = building.describe(path)
-    except building.BuildFailed as error:
-        raise Corrupt(str(error), hint="compile or unpack it again") from error
     with ExitStack() as stack:
         cuda = Cuda()
         stack.callback(cuda.close)
@@ -83,6 +81,18 @@ def _opened(path: Path, options: RunOptions) -> Iterator[Runner]:
         if options.profile:
             runner.profile(trt)
         yield runner
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Reads `engine.json` and holds the files it names against their digests."""
+    try:
+        wanted = building.describe(path)
+    except building.BuildFailed as error:
+        raise Corrupt(str(error), hint="compile or unpack it again") from error
+    for name, digest in wanted["digests"].items():
+        if not (path / name).is_file() or digest_file(path / name) != digest:
+            raise Corrupt(f"{path / name} is not the file that was compiled", hint="compile or unpack it again")
+    return wanted
 
 
 def _engine(path: Path, artifact: Artifact, trt: Any, cuda: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgewright.targets._tensorrt.export import Wish
     from edgewright.targets._tensorrt.gpus import Gpu
     from edgewright.targets._tensorrt.prove import Proof
+    from edgewright.targets._tensorrt.recipe import Recipe
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 
@@ -96,20 +97,22 @@ class TensorRtTarget:
         require("onnx", self.extra)
         from edgewright.targets._hub import read_hub
         from edgewright.targets._judge import require_obedient
+        from edgewright.targets._tensorrt.evidence import require_readable
         from edgewright.targets._tensorrt.export import export
 
         hub = read_hub(inputs["model"])
         require_obedient(hub.model, hub.plan)
         precision = self._precision(hub)
-        written, _ = export(read_hub(inputs["model"]), self._wish(precision), out)
+        written, recipe = export(read_hub(inputs["model"]), self._wish(precision), out)
+        require_readable(written.model)
         context.progress(0.3, "building with TensorRT-RTX")
-        self._describe(hub, written, precision, out, context.scratch)
+        proof = self._proof(out, context.scratch, written, recipe)
+        self._describe(hub, written, recipe, proof, precision, out)
 
-    def _describe(self, hub: Hub, written: Hub, precision: str, out: Path, scratch: Path) -> None:
+    def _describe(self, hub: Hub, written: Hub, recipe: Recipe, proof: Proof | None, precision: str, out: Path) -> None:
         from edgewright.targets import _judge
         from edgewright.targets._tensorrt import evidence
 
-        proof = self._proof(out, scratch, written)
         placement = evidence.judged(hub, precision, proof.placement if proof else ())
         artifact = Artifact(
             target=self.name,
@@ -123,11 +126,11 @@ class TensorRtTarget:
             placement=placement,
             extras=evidence.EXTRAS,
             proof=evidence.proven(proof, self._gpu()),
-            unproven=evidence.unproven(proof, self._gpu(), self._wish(precision), written.model),
+            unproven=evidence.unproven(proof, self._gpu(), self._wish(precision), recipe, written.model),
         )
         _judge.write_artifact(artifact, out, strict=self.strict)
 
-    def _proof(self, out: Path, scratch: Path, written: Hub) -> Proof | None:
+    def _proof(self, out: Path, scratch: Path, written: Hub, recipe: Recipe) -> Proof | None:
         from edgewright.targets._tensorrt import prove
 
         python = prove.installed()
@@ -135,7 +138,8 @@ class TensorRtTarget:
             if self.strict:
                 raise StepFailed(f"nothing can be proven without the toolchain {prove.TOOLCHAIN}", hint=prove.INSTALL)
             return None
-        return prove.prove(python, out, scratch, written, prove.architectures(self._gpu()))
+        proof = prove.prove(python, out, scratch, written, prove.architectures(self._gpu()))
+        return proof if recipe.typing == "strong" else replace(proof, placement=())
 
     def _gpu(self) -> Gpu:
         from edgewright.targets._tensorrt.gpus import find_gpu

@@ -28,6 +28,8 @@ class Case:
             naming that axis.
         integers: Type of the numbers it computes indices in; a target whose processor has no kernels for it may refuse
             the model, naming that type.
+        zero_points: Word for how its zero points would have to be; a target without kernels for others may refuse the
+            model, saying that word.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Case:
     tolerance: float = 1e-4
     free_axis: str = ""
     integers: str = ""
+    zero_points: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -43,7 +46,8 @@ class Case:
 class Builder:
     """Collects nodes and initialisers; weights come from one seeded generator."""
 
-    def __init__(self, *, named: bool = True) -> None:
+    def __init__(self, *, named: bool = True, symmetric: bool = False) -> None:
+        self._symmetric = symmetric
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._named = named
@@ -65,9 +69,9 @@ class Builder:
         return self.constant(name, (self._rng.standard_normal(shape) * scale).astype(np.float32))
 
     def quantizer(self, value: str, scale: float, zero: int) -> str:
-        """Adds QuantizeLinear and DequantizeLinear (uint8, per tensor) after `value`."""
+        """Adds QuantizeLinear and DequantizeLinear (per tensor) after `value`: uint8, or int8 without a zero point."""
         scale_name = self.constant(f"{value}_scale", np.float32(scale))
-        zero_name = self.constant(f"{value}_zero", np.uint8(zero))
+        zero_name = self.constant(f"{value}_zero", np.int8(0) if self._symmetric else np.uint8(zero))
         self.add("QuantizeLinear", [value, scale_name, zero_name], f"{value}_q")
         return self.add("DequantizeLinear", [f"{value}_q", scale_name, zero_name], f"{value}_dq")
 
@@ -165,18 +169,18 @@ def _embedding(length: int | str) -> onnx.ModelProto:
     return make.model([tokens], [_float("y", "batch", 3)], {})
 
 
-def quantized_conv() -> onnx.ModelProto:
+def quantized_conv(*, symmetric: bool = False) -> onnx.ModelProto:
     """QuantizeLinear/DequantizeLinear around everything: every target with integer kernels runs it in int8."""
-    return _quantized(between=True)
+    return _quantized(between=True, symmetric=symmetric)
 
 
-def one_sided_conv() -> onnx.ModelProto:
+def one_sided_conv(*, symmetric: bool = False) -> onnx.ModelProto:
     """The second convolution has quantised weights and a float input: it runs in float, which nobody planned."""
-    return _quantized(between=False)
+    return _quantized(between=False, symmetric=symmetric)
 
 
-def _quantized(*, between: bool) -> onnx.ModelProto:
-    make = Builder()
+def _quantized(*, between: bool, symmetric: bool) -> onnx.ModelProto:
+    make = Builder(symmetric=symmetric)
     x = make.quantizer("x", 0.03, 128)
     make.add("Conv", [x, make.quantized_weights("w1", 8, 4, 3, 3)], "c1", pads=[1, 1, 1, 1])
     make.add("Relu", ["c1"], "r1")
@@ -202,5 +206,5 @@ CASES = (
     Case("several-inputs", several_inputs),
     Case("embedding", embedding, free_axis="length", integers="int64"),
     Case("short-embedding", short_embedding, integers="int64"),
-    Case("quantized-conv", quantized_conv, tolerance=0.0401),
+    Case("quantized-conv", quantized_conv, tolerance=0.0401, zero_points="symmetric"),
 )

@@ -31,7 +31,8 @@ def check_proof(target: str, case: Case, folder: Path) -> None:
 
 def check_refused_to_open(target: str, folder: Path) -> None:
     """A machine that cannot run the artifact says so when it is opened, and what to do."""
-    path = compiled(target, quantized_conv(), folder)
+    symmetric = all(scheme.activation_symmetric for scheme in make(target).schemes(local_device()))
+    path = compiled(target, quantized_conv(symmetric=symmetric), folder)
     with expecting(ToolchainMissing), open_runner(path):
         pass
 

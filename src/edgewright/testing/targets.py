@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -123,10 +124,16 @@ def _bound(body: Callable[[str, Case, Path], None], case: Case) -> Callable[[str
 
 
 def refused_as_allowed(target: str, case: Case) -> bool:
-    """Returns whether `target` refuses `case` for the free axis, or the type of integers, that it may refuse it for."""
-    allowed = [word for word in (case.free_axis, case.integers) if word]
+    """Returns whether `target` refuses `case` for the free axis, or the kind of integers, that it may refuse it for."""
+    allowed = [word for word in (case.free_axis, case.integers, case.zero_points) if word]
     reasons = make(target).refuses(ir.from_proto(case.build())) if allowed else ()
     return bool(reasons) and all(any(word in reason for word in allowed) for reason in reasons)
+
+
+def integers(target: str, model: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
+    """Returns a quantised model as `target` takes them: symmetric where its own schemes are."""
+    schemes = make(target).schemes(DEVICES[0])
+    return model(symmetric=bool(schemes) and all(scheme.activation_symmetric for scheme in schemes))
 
 
 def check_parity(target: str, case: Case, folder: Path) -> None:
@@ -156,7 +163,8 @@ def check_description(target: str, case: Case, folder: Path) -> None:
     runtime = find_runtime(artifact.runtime)
     assert artifact.target == target == make(target).name
     assert artifact.runtime == make(target).runtime
-    assert version(runtime.distribution).startswith(artifact.runtime_version.split("+")[0])
+    if runs_here(target):
+        assert version(runtime.distribution).startswith(artifact.runtime_version.split("+")[0])
     assert artifact.runtime_range
     assert (artifact.inputs, artifact.outputs) == specs(proto)
     assert artifact.precision
@@ -202,7 +210,7 @@ def check_inputs_are_validated(target: str, folder: Path) -> None:
 
 def check_determinism(target: str, folder: Path) -> None:
     """Compiling twice gives the same bytes, but for the measured shares in `artifact.json`."""
-    first, second = (compiled(target, quantized_conv(), folder / name) for name in ("first", "second"))
+    first, second = (compiled(target, integers(target, quantized_conv), folder / name) for name in ("first", "second"))
     for name in load_artifact(first).files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     assert _timeless(load_artifact(first)) == _timeless(load_artifact(second))
@@ -217,7 +225,7 @@ def check_refusals(target: str, folder: Path) -> None:
     """Models that run are accepted; an unknown operator is refused and its node is named, without compiling.
 
     A model with a free axis beside the batch may be refused too, naming that axis, and one that computes in integers
-    of 64 bits, naming that type.
+    of 64 bits, naming that type; one with zero points where all have to be symmetric, saying so.
     """
     step = make(target)
     for case in CASES:
@@ -230,14 +238,15 @@ def check_refusals(target: str, folder: Path) -> None:
 def check_missing_toolchain(target: str, folder: Path) -> None:
     """Without its library, both compiling and opening say what to install."""
     runtime = find_runtime(make(target).runtime)
-    if runtime.distribution == "edgewright":
-        return
-    path = compiled(target, quantized_conv(), folder / "present")
+    own = toolchain.distributions_of(make(target).extra)
+    if runtime.distribution == "edgewright" or (not runs_here(target) and runtime.distribution not in own):
+        return  # a runtime that pip does not install here is refused by `check_refused_to_open`
+    path = compiled(target, integers(target, quantized_conv), folder / "present")
     with without(runtime.distribution):
         named = _extra_named_when_opening(path)
         assert named == make(target).extra or runtime.distribution in toolchain.distributions_of(named), named
         with expecting(ToolchainMissing, f"edgewright[{make(target).extra}]"):
-            compiled(target, quantized_conv(), folder / "absent")
+            compiled(target, integers(target, quantized_conv), folder / "absent")
 
 
 def _extra_named_when_opening(artifact: Path) -> str:
@@ -268,7 +277,7 @@ def check_imports_are_lazy(target: str, folder: Path) -> None:
 
 def check_open_twice(target: str, folder: Path) -> None:
     """Two runners of one artifact live side by side, and it can be opened again afterwards."""
-    proto = quantized_conv()
+    proto = integers(target, quantized_conv)
     path, feed = compiled(target, proto, folder), feed_for(proto)
     with open_runner(path) as first, open_runner(path) as second:
         answers = [runner.run(feed)["y"] for runner in (first, second, first)]
@@ -304,14 +313,14 @@ def check_strict(target: str, folder: Path) -> None:
     """A node that should run in int8 but does not is reported, and `strict` refuses it and says what to do."""
     if make(target).runtime == ZEROS:
         return
-    compiled(target, quantized_conv(), folder / "good", strict=True)
-    loose = load_artifact(compiled(target, one_sided_conv(), folder / "loose"))
+    compiled(target, integers(target, quantized_conv), folder / "good", strict=True)
+    loose = load_artifact(compiled(target, integers(target, one_sided_conv), folder / "loose"))
     if not loose.placement and not runs_here(target):
         return
     unplanned = [node for node in loose.placement if not node.planned]
     assert any("c2_node" in node.source for node in unplanned), loose.placement
     with expecting(StepFailed, "c2_node", "strict"):
-        compiled(target, one_sided_conv(), folder / "strict", strict=True)
+        compiled(target, integers(target, one_sided_conv), folder / "strict", strict=True)
     assert not (folder / "strict" / "artifact" / "artifact.json").exists()
 
 
@@ -319,7 +328,7 @@ def check_int8_runs_in_int8(target: str, folder: Path) -> None:
     """Convolutions between quantisers are proven to run in int8."""
     if make(target).runtime == ZEROS:
         return
-    artifact = load_artifact(compiled(target, quantized_conv(), folder))
+    artifact = load_artifact(compiled(target, integers(target, quantized_conv), folder))
     if not artifact.placement and not runs_here(target):
         assert artifact.precision == "int8"
         return
@@ -330,7 +339,7 @@ def check_int8_runs_in_int8(target: str, folder: Path) -> None:
 
 def check_damage(target: str, folder: Path) -> None:
     """A truncated, missing or smuggled file is called corrupt."""
-    path = compiled(target, quantized_conv(), folder)
+    path = compiled(target, integers(target, quantized_conv), folder)
     artifact = load_artifact(path)
     main = path / artifact.files[0]
     content = main.read_bytes()

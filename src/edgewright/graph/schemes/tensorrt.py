@@ -35,7 +35,7 @@ S8S8 = Scheme(
     quantized=QUANTIZED,
     shared=SHARED,
     bias="float32",
-    requantize_shared=False,
     skip_adds=True,
+    keep_float=("@activations",),
 )
 ALL = (S8S8,)

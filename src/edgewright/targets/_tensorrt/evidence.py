@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgewright.core.target import NodePlacement
+from edgewright.errors import StepFailed
 from edgewright.graph.opset import opset
 from edgewright.graph.qdq import is_quantised
 from edgewright.targets import _judge
@@ -15,10 +16,17 @@ from edgewright.targets._intent import WEIGHTED, intents
 from edgewright.targets._tensorrt.export import COMMAND, SCRIPT, Wish
 from edgewright.targets._tensorrt.gpus import ANY, Gpu
 from edgewright.targets._tensorrt.prove import BUILDS_FOR, INSTALL, TOOLCHAIN, Proof
+from edgewright.targets._tensorrt.recipe import Recipe
+from edgewright.targets._tensorrt.refusal import unknown
+from edgewright.targets._tensorrt.typed import asymmetric
 
 EXTRAS = (SCRIPT, COMMAND)
 _OPSETS = ((8, 2, 13), (8, 4, 15), (8, 5, 16), (8, 6, 17), (10, 0, 20))
 """Newest opset that the parser of a release names as supported: major, minor, opset."""
+
+
+NAMED_API = (8, 5)
+"""From this version on tensors are addressed by name, as the Runner does."""
 
 
 def judged(hub: Hub, precision: str, found: tuple[NodePlacement, ...]) -> tuple[NodePlacement, ...]:
@@ -48,18 +56,29 @@ def runtime_range(gpu: Gpu, *, written_for_flags: bool) -> str:
 
 def proven(proof: Proof | None, gpu: Gpu) -> tuple[str, ...]:
     """Returns one sentence per thing that was shown on this machine."""
+    said = [
+        "the model that ships has symmetric int8 quantisers and float biases only, and operators that TensorRT knows"
+    ]
     if proof is None:
-        return ()
+        return tuple(said)
     shown = " and ".join(proof.architectures)
-    said = [f"parsed and built by TensorRT-RTX {proof.version} for {shown}"]
+    said.append(f"parsed and built by TensorRT-RTX {proof.version} for {shown}")
     if proof.placement:
         said.append(f"kernels and their types read off the engine for {proof.architectures[0]}")
     return tuple(said)
 
 
-def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, model: ir.Model) -> tuple[str, ...]:
+def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, recipe: Recipe, model: ir.Model) -> tuple[str, ...]:
     """Returns one sentence per thing that only another machine can show, and how."""
     said = []
+    if recipe.typing == "flags":
+        precisions = " and ".join(recipe.flags) or "float32"
+        said.append(f"which layers run in {precisions}: TensorRT {_release(gpu)} chooses on the device")
+    if gpu.tensorrt < NAMED_API:
+        said.append(
+            f"edgewright on {gpu.name}: its TensorRT {_release(gpu)} is older than the Runner's interface; build with "
+            "trtexec.sh and load the engine from your own program"
+        )
     if proof is None:
         said.append(f"parsing and building: the toolchain {TOOLCHAIN} is not installed here: {INSTALL}")
     elif gpu.name != ANY and gpu.capability not in BUILDS_FOR:
@@ -69,12 +88,28 @@ def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, model: ir.Model) -> tupl
         said.append(f"placement on DLA core {wish.dla}: TensorRT decides on the device; trtexec.sh prints it")
     newest = max((o for *version, o in _OPSETS if tuple(version) <= gpu.tensorrt), default=13)
     if opset(model) > newest:
-        release = ".".join(map(str, gpu.tensorrt))
         said.append(
-            f"parsing by TensorRT {release} of {gpu.name}: it names opset {newest} as its newest, this is "
+            f"parsing by TensorRT {_release(gpu)} of {gpu.name}: it names opset {newest} as its newest, this is "
             f"{opset(model)}; export the model with that opset if it refuses"
         )
     said.append(
         f'answers and speed on {gpu.name or "the GPU"}: run build_engine.py there, or measure with device = "ssh://..."'
     )
     return tuple(said)
+
+
+def require_readable(model: ir.Model) -> None:
+    """Holds the model that ships against what can be told of TensorRT without it.
+
+    Raises:
+        StepFailed: A quantiser or an operator that TensorRT does not take.
+    """
+    broken = [*asymmetric(model.graph), *unknown(model)]
+    if broken:
+        raise StepFailed(
+            "; ".join(broken[:5]), hint="clean up or re-export the model without these, or leave this target out"
+        )
+
+
+def _release(gpu: Gpu) -> str:
+    return ".".join(map(str, gpu.tensorrt))

@@ -12,6 +12,7 @@ from edgewright.errors import StepFailed
 from edgewright.graph.load import save
 from edgewright.graph.qdq import is_quantised
 from edgewright.runtimes import _tensorrt_build
+from edgewright.store.files import digest_files
 from edgewright.targets._hub import Hub
 from edgewright.targets._tensorrt.gpus import Gpu
 from edgewright.targets._tensorrt.recipe import ENGINE, Recipe, Shapes, profile_of, trtexec
@@ -80,6 +81,7 @@ def export(hub: Hub, wish: Wish, out: Path) -> tuple[Hub, Recipe]:
         gpu=wish.gpu.name,
     )
     save(model, out)
+    recipe = replace(recipe, digests=digest_files(out))
     (out / RECIPE).write_bytes(encode_json(recipe))
     (out / SCRIPT).write_bytes(Path(_tensorrt_build.__file__).read_bytes())
     (out / COMMAND).write_text(_script(recipe, wish.gpu), encoding="utf-8")

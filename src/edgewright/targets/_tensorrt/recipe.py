@@ -30,6 +30,7 @@ class Recipe:
         workspace_mib: Scratch memory that kernels may use; 0 for TensorRT's own limit.
         ranges: Tensor -> largest value, where quantisers cannot stand in the graph.
         gpu: The GPU it is meant for; empty for any from Turing on.
+        digests: File -> SHA-256, of what the engine is built of.
         onnx: The model.
         schema: Of this file.
     """
@@ -43,6 +44,7 @@ class Recipe:
     workspace_mib: int = 0
     ranges: Mapping[str, float] = field(default_factory=dict)
     gpu: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
     onnx: str = MODEL
     schema: int = 1
 

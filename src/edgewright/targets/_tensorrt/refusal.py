@@ -50,15 +50,16 @@ def refusals(model: ir.Model, wish: Wish) -> Iterator[str]:
     except ConfigError as error:
         yield error.message
         return
-    unknown = list(_unknown(named))
+    names = list(unknown(named))
     python = prove.installed()
-    if unknown or python is None:
-        yield from unknown
+    if names or python is None:
+        yield from names
         return
     yield from _parsed(named, wish, python)
 
 
-def _unknown(model: ir.Model) -> Iterator[str]:
+def unknown(model: ir.Model) -> Iterator[str]:
+    """Yields one sentence per operator that no version of the parser imports."""
     for node in model.graph.all_nodes():
         shown = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         standard = node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type)

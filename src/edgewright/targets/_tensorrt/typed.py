@@ -35,7 +35,7 @@ def asymmetric(graph: ir.Graph) -> Iterator[str]:
             zero = int(found.zero_point.reshape(-1)[np.argmax(found.zero_point.reshape(-1) != 0)])
             yield f'tensor "{found.tensor}": TensorRT quantises symmetrically, its zero point is {zero}'
         elif found.dtype not in ("int8", "int4", "float8e4m3fn"):
-            yield f'tensor "{found.tensor}": TensorRT takes int8, it is quantised to {found.dtype}'
+            yield f'tensor "{found.tensor}": TensorRT takes symmetric int8, it is quantised to {found.dtype}'
 
 
 def typed(model: ir.Model, precision: str) -> ir.Model:
