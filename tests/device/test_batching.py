@@ -155,7 +155,7 @@ def test_a_batch_closes_when_its_first_sample_has_waited_long_enough() -> None:
 
 
 def test_waiting_samples_are_looked_over_ahead() -> None:
-    arrivals = Arrivals(frames(tokens([1] * 30)), Batching(4, delay_ms=1000.0))
+    arrivals = Arrivals(frames(tokens([1] * 30)), Batching(4, delay_ms=1000.0, ahead=4))
     time.sleep(0.1)
     sizes = [len(batch) for batch in arrivals]
     assert sum(sizes) == 30

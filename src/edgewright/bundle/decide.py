@@ -17,7 +17,7 @@ from edgewright.core.data import Prepared
 from edgewright.core.decision import Decision
 from edgewright.core.target import Runner
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import EdgewrightError, ToolchainMissing
+from edgewright.errors import DataError, EdgewrightError, ToolchainMissing
 from edgewright.pipeline import Postprocess, Preprocess
 
 T = TypeVar("T")
@@ -44,6 +44,23 @@ class Decider:
         inputs = {name: np.repeat(array[np.newaxis], self._batch, 0) for name, array in prepared.tensors.items()}
         outputs = self._runner.run(inputs)
         return self._postprocess({name: array[0] for name, array in outputs.items()}, prepared)
+
+    @property
+    def fills(self) -> bool:
+        """Whether samples of different lengths can share a run."""
+        return self._joining.fills
+
+    def batch(self, values: Sequence[Any]) -> Mapping[str, NDArray[Any]]:
+        """Returns the inputs of one run over several raw values.
+
+        Raises:
+            DataError: A value does not fit, or their lengths differ and cannot be filled up.
+        """
+        samples = [self._preprocess(value) for value in values]
+        longest = self._joining.groups(samples, len(samples))
+        if len(longest) > 1:
+            raise DataError("these values cannot share a run: their shapes differ", hint="give values of one shape")
+        return self._joining.stack(samples, 0)
 
     def require_batch(self, size: int) -> None:
         """Checks that the artifact takes batches of `size`.

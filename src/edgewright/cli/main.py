@@ -28,6 +28,7 @@ def _register() -> None:
     from edgewright.cli import (
         amend,
         apply,
+        batch,
         bundle,
         cache,
         check,
@@ -35,12 +36,14 @@ def _register() -> None:
         compare,
         diff,
         doctor,
+        measure,
         model,
         optimize,
         plan,
         run,
         targets,
         toolchain,
+        trace,
         why,
     )
 
@@ -57,10 +60,14 @@ def _register() -> None:
     app.command("pack")(bundle.pack)
     app.command("verify")(bundle.verify)
     app.command("run")(run.run)
+    app.command("measure")(measure.measure)
+    app.command("batch")(batch.batch)
     app.command("targets")(targets.targets)
     app.command("doctor")(doctor.doctor)
     app.add_typer(plan.app, name="plan", help="How a model is quantised: show, compare, plan anew.")
     app.add_typer(cache.app, name="cache", help="The folder of kept results.")
+    app.add_typer(measure.lab_app, name="lab", help="The devices of a lab file.")
+    app.add_typer(trace.app, name="trace", help="Traces of other tools in a report, and our profile for them.")
     app.add_typer(toolchain.app, name="toolchain", help="Environments of their own, e.g. for TensorFlow.")
 
 

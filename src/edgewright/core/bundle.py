@@ -58,12 +58,14 @@ class Options:
         batch: Samples per run.
         max_batch: Samples that a runner should gather into one run, see `edgewright batch`; 0 where nobody measured.
         max_delay_ms: How long it should wait for them, in milliseconds.
+        batches_ahead: How many batches of waiting samples it should sort by length together.
     """
 
     threads: int = 1
     batch: int = 1
     max_batch: int = 0
     max_delay_ms: float = 0.0
+    batches_ahead: int = 1
 
 
 @dataclass(frozen=True, slots=True)

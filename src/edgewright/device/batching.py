@@ -2,8 +2,8 @@
 
 A thread reads the source, so that samples arrive while the model runs. A batch is closed when it is full or when its
 first sample has waited long enough, whichever comes first. Where samples may be filled up to one length, those that
-already wait are looked over a few batches ahead, and similar lengths share a run: this costs no waiting, and less of
-the arithmetic is spent on filling.
+already wait can be looked over a few batches ahead, so that similar lengths share a run: less of the arithmetic is
+spent on filling, and the first of them leave with the last.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from edgewright.device.loop import WARMUP, Failure, Meter, Result, Tally
 from edgewright.device.sources import Frame
 from edgewright.errors import EdgewrightError, UsageError
 
-AHEAD = 4
-"""Batches that are looked over for samples of similar length."""
 _POLL = 0.1
 
 
@@ -34,12 +32,12 @@ class Batching:
     Attributes:
         size: Most samples in one run.
         delay_ms: Longest time that a sample waits for others, in milliseconds.
-        ahead: Batches of waiting samples that are sorted by length together; 1 keeps the order of arrival.
+        ahead: Batches of waiting samples that are sorted by length together.
     """
 
     size: int
     delay_ms: float = 0.0
-    ahead: int = AHEAD
+    ahead: int = 1
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.delay_ms < 0 or self.ahead < 1:

@@ -160,7 +160,7 @@ def _batching(config: RunConfig, recommended: Options, *, live: bool) -> Batchin
     if size < 2 and config.max_batch != 0:
         return None
     delay = config.max_delay_ms if config.max_delay_ms is not None else recommended.max_delay_ms
-    return Batching(size, delay)
+    return Batching(size, delay, recommended.batches_ahead)
 
 
 def _results(
