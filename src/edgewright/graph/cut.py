@@ -52,6 +52,7 @@ def cut(model: ir.Model, plan: Plan) -> Cut:
     inputs = list(graph.inputs) if whole else _frontier(graph, changed, made)
     outputs = [value for value in graph.outputs if id(value) in made]
     part = ir.Model(ir.convenience.extract(graph, inputs, outputs), ir_version=model.ir_version)
+    part.metadata_props.update(model.metadata_props)
     part.opset_imports.update(model.opset_imports)
     fed = {value.name or "": names[id(value)] for value in inputs}
     return Cut(part, fed, tuple(value.name or "" for value in outputs), sum(map(node_macs, changed)))

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt, SourceError
+from edgewright.graph import custom
 from edgewright.graph.confine import external_files
 from edgewright.store.files import full_disk
 
@@ -75,7 +76,7 @@ def load(path: Path) -> ir.Model:
 
     Raises:
         SourceError: No such file, not ONNX, too large, or external data outside its folder.
-        Corrupt: The file is damaged.
+        Corrupt: The file is damaged, or a library of custom operators beside it.
     """
     path = model_file(path)
     proto = load_proto(path)
@@ -84,11 +85,17 @@ def load(path: Path) -> ir.Model:
     except Exception as error:  # the deserialiser raises many kinds for a damaged graph
         raise Corrupt(f"{path}: damaged graph: {error}", hint="export or download the model again") from error
     ir.external_data.set_base_dir(model.graph, path.parent.resolve())
+    custom.found_beside(model, path.parent)
     return model
 
 
-def save(model: ir.Model, folder: Path) -> Path:
+def save(model: ir.Model, folder: Path, *, libraries: bool = True) -> Path:
     """Writes `model` as hub model folder; nothing half-written stays if it fails.
+
+    Args:
+        model: The graph.
+        folder: Where to.
+        libraries: Write its libraries of custom operators beside it, too.
 
     Returns:
         Path of `model.onnx`.
@@ -101,7 +108,10 @@ def save(model: ir.Model, folder: Path) -> Path:
     weights = weight_bytes(model)
     target = folder / MODEL_FILE
     partial = folder / f"{MODEL_FILE}.partial"
+    kept = dict(model.metadata_props)
     try:
+        if libraries:
+            model.metadata_props.update(custom.written_beside(model, folder))
         ir.save(model, partial, external_data=DATA_FILE if weights > EMBED_BYTES else None)
         partial.replace(target)
     except OSError as error:
@@ -109,6 +119,8 @@ def save(model: ir.Model, folder: Path) -> Path:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise full_disk(folder) from error
         raise
+    finally:
+        model.metadata_props.update(kept)
     return target
 
 

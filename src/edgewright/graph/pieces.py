@@ -67,7 +67,9 @@ class Pieces:
         inputs = [v for v in self._live.values() if v in read]
         wanted.sort(key=lambda v: v.name or "")
         graph = ir.convenience.extract(self._model.graph, inputs, wanted)
-        infer = self._open(ir.Model(graph, ir_version=self._model.ir_version))
+        part = ir.Model(graph, ir_version=self._model.ir_version)
+        part.metadata_props.update(self._model.metadata_props)
+        infer = self._open(part)
         self._done = end
         self._live = {name: v for name, v in self._live.items() if self._used_after(v, end)}
         self._live.update({v.name or "": v for v in wanted})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgewright.errors import StepFailed
+from edgewright.graph.custom import declare, libraries
 from edgewright.graph.heads import turn_maps_first
 from edgewright.graph.names import name_nodes
 from edgewright.graph.pools import cascade_max_pools
@@ -39,7 +40,9 @@ def simplify(model: ir.Model) -> ir.Model:
         ir.passes.common.RemoveUnusedNodesPass()(model)
     _drop_unused_initializers(model.graph)
     name_nodes(model.graph)
+    native = libraries(model)
     ir.passes.common.ClearMetadataAndDocStringPass()(model)
+    declare(model, native)
     after = [v.name for v in (*model.graph.inputs, *model.graph.outputs)]
     if before != after:
         raise StepFailed(f"clean-up changed the model's tensors from {before} to {after}", hint="report this model")

@@ -14,8 +14,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.errors import ToolchainMissing
+from edgewright.graph import custom
 from edgewright.graph.load import save
 from edgewright.graph.statistics import Infer
+from edgewright.runtimes._ort_custom import register
 
 
 def open_infer(
@@ -58,7 +60,8 @@ def open_infer(
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
-        path = save(model, Path(folder))
+        register(options, custom.libraries(model))
+        path = save(model, Path(folder), libraries=False)
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = list(outputs or (o.name for o in session.get_outputs()))
 

@@ -42,6 +42,8 @@ class ModelConfig:
         outputs: TFLite only: tensors to end at instead of the file's outputs, to leave a decoder behind them out.
         integer_io: TFLite only: inputs and outputs that the file holds as scaled integers stay integers; otherwise
             they are floats, rounded inside the model.
+        custom_operators: ONNX only: native libraries of the model's own operators for ONNX Runtime, one per kind of
+            machine that runs it. They are code: they run here, and travel in the bundle.
     """
 
     source: str
@@ -51,6 +53,7 @@ class ModelConfig:
     signature: str = ""
     outputs: tuple[str, ...] = ()
     integer_io: bool = False
+    custom_operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

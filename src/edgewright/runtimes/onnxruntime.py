@@ -20,6 +20,7 @@ from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt, EdgewrightError, StepFailed
 from edgewright.runtimes._inputs import check_inputs
 from edgewright.runtimes._open import load_artifact
+from edgewright.runtimes._ort_custom import libraries_of, register
 from edgewright.runtimes._ort_providers import CPU, assigned, is_here, open_with, provider_of
 from edgewright.runtimes._place import toolchain_python
 from edgewright.runtimes._remote import open_remote, other_interpreter
@@ -92,11 +93,13 @@ def add_entries(options: Any, entries: Mapping[str, str]) -> None:
 
 
 def open_session(ort: Any, file: Path, options: Any, entries: Mapping[str, str]) -> Any:
-    """Opens `file` on the provider of `entries`, without the graph transformers that they leave out.
+    """Opens `file` on the provider of `entries`, with their libraries, without the transformers that they leave out.
 
     Raises:
+        StepFailed: A library of custom operators is not for this machine, or cannot be loaded.
         ToolchainMissing: The provider is not there, or cannot be loaded.
     """
+    register(options, libraries_of(entries, file.parent))
     return open_with(ort, file, options, entries, disabled_optimizers=disabled_of(entries))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgewright.core.codec import encode_json
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import SourceError, StepFailed, ToolchainMissing
+from edgewright.runtimes._ort_custom import register
 from edgewright.sources._feeds import Feed, Feeds
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -109,13 +110,14 @@ def describe_feeds(runner: str, feeds: Feeds) -> str:
     return f"{runner}, on {feeds.origin}"
 
 
-def onnxruntime_evaluator(path: Path, *, literal: bool = False) -> Evaluate:
+def onnxruntime_evaluator(path: Path, *, literal: bool = False, libraries: Iterable[Path] = ()) -> Evaluate:
     """Opens an ONNX file in ONNX Runtime on the CPU.
 
     Args:
         path: The file.
         literal: Compute every operator as the ONNX specification says, quantisers around operators on floats: the
             integer kernels that ONNX Runtime puts in their place saturate on some processors.
+        libraries: Native libraries of its custom operators.
 
     Raises:
         ToolchainMissing: ONNX Runtime is not installed.
@@ -131,6 +133,7 @@ def onnxruntime_evaluator(path: Path, *, literal: bool = False) -> Evaluate:
     options.log_severity_level = 3
     if literal:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    register(options, libraries)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public base class

@@ -12,13 +12,17 @@ from edgewright.core.step import Context
 if TYPE_CHECKING:
     import onnx_ir
 
+CUSTOM = "custom_operators."
+"""How the inputs that are native libraries begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnnxSource:
     """Imports an ONNX file of opset 11 or newer; QuantizeLinear / DequantizeLinear stay as they are.
 
     `run` takes inputs["model"] (the file, or a folder that holds it and its external data) and optionally
-    inputs["data"] (a `data.json`); it writes `model.onnx` and `import.json`.
+    inputs["data"] (a `data.json`); inputs called `custom_operators.…` are native libraries of its custom operators. It
+    writes `model.onnx`, those libraries and `import.json`.
 
     Attributes:
         samples: Batches to compare on.
@@ -26,7 +30,7 @@ class OnnxSource:
     """
 
     name: ClassVar[str] = "onnx"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
 
     samples: int = 16
@@ -40,7 +44,7 @@ class OnnxSource:
             Corrupt: The file is damaged.
             StepFailed: The import computes something else than the file.
         """
-        from edgewright.graph import check, load, opset, tidy
+        from edgewright.graph import check, custom, load, opset, tidy
         from edgewright.sources import _feeds, _verify
 
         source = load.model_file(inputs["model"])
@@ -48,14 +52,16 @@ class OnnxSource:
         opset.require_opset(model)
         check.check_file(source)
         context.progress(0.2, "checked")
-        reference = _verify.onnxruntime_evaluator(_readable(source, model, context.scratch))
+        native = [path for name, path in sorted(inputs.items()) if name.startswith(CUSTOM)]
+        reference = _verify.onnxruntime_evaluator(_readable(source, model, context.scratch), libraries=native)
         model, notes = tidy.tidy(model)
+        custom.declare(model, native)
         path = load.save(model, out)
         check.check_file(path)
         context.progress(0.5, "imported")
         specs = load.tensor_specs(load.load(path))
         feeds = _feeds.make_feeds(inputs.get("data"), specs[0], self.samples, context.seed)
-        difference = _verify.compare(reference, _verify.onnxruntime_evaluator(path), feeds.batches)
+        difference = _verify.compare(reference, _verify.onnxruntime_evaluator(path, libraries=native), feeds.batches)
         _verify.check_difference(difference, self.least_snr_db, "its source")
         runner = _verify.describe_feeds("the source file in ONNX Runtime", feeds)
         record = _verify.ImportRecord(

@@ -22,11 +22,10 @@ from edgewright.runtimes._ort_providers import (
     Provider,
     assigned,
     obstacle,
-    open_with,
     provider_of,
     simulates_qnn,
 )
-from edgewright.runtimes.onnxruntime import KERNEL, disabled_of, median_times, read_trace, session_options
+from edgewright.runtimes.onnxruntime import KERNEL, median_times, open_session, read_trace, session_options
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
 from edgewright.targets._intent import Intent
@@ -122,7 +121,7 @@ def _profiled(ort: Any, file: Path, how: tuple[Provider, Mapping[str, str]], fol
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "trace")
     try:
-        return open_with(ort, file, options, entries, disabled_optimizers=disabled_of(entries))
+        return open_session(ort, file, options, entries)
     except EdgewrightError:
         raise
     except Exception as error:

@@ -33,13 +33,11 @@ class Converted:
     """An ORT file and what it was made from.
 
     Attributes:
-        files: What ships.
         extras: The configuration of a reduced build (`--include_ops_by_config`).
         proof: What was compared.
         opsets: Domain -> version of the newest operator in it.
     """
 
-    files: tuple[str, ...]
     extras: tuple[str, ...]
     proof: tuple[str, ...]
     opsets: Mapping[str, int]
@@ -52,14 +50,14 @@ def convert(ort: Any, out: Path, entries: Mapping[str, str], hub: Hub, data: Pat
         StepFailed: ONNX Runtime cannot write it, or what it wrote answers otherwise than the ONNX file.
     """
     source = out / "model.onnx"
-    size = sum(file.stat().st_size for file in out.iterdir())
+    size = sum(file.stat().st_size for file in out.glob("model.onnx*"))
     _write(ort, source, out / FILE, entries)
     _write_config(out)
     said = _compared(ort, source, out / FILE, entries, feeds(hub.inputs, data))
     for file in (source, out / "model.onnx.data"):
         file.unlink(missing_ok=True)
     made = (out / FILE).stat().st_size
-    return Converted((FILE,), (CONFIG,), (*said, f"{made} bytes, {made / size:.0%} of the ONNX file"), _domains(out))
+    return Converted((CONFIG,), (*said, f"{made} bytes, {made / size:.0%} of the ONNX file"), _domains(out))
 
 
 def _write(ort: Any, source: Path, target: Path, entries: Mapping[str, str]) -> None:

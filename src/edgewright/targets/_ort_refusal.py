@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from edgewright.graph import custom
 from edgewright.runtimes._ort_providers import CPU
 from edgewright.runtimes.onnxruntime import session_options
 
@@ -18,6 +19,9 @@ _CAST_UP = "tensor(float16)"
 
 _FOLDED = frozenset({("", "Constant")})
 """Operators that need no kernel: ONNX Runtime turns them into initialisers when it opens the model."""
+
+_ORDINARY = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.ms.internal.nhwc", "com.microsoft.nchwc"})
+"""Domains that no library of custom operators defines; its own ones ran when the model was imported."""
 
 Kernels = Mapping[tuple[str, str], list[Any]]
 
@@ -28,8 +32,9 @@ def refusals(model: ir.Model) -> Iterator[str]:
     kernels = _registry(state)
     yield from _envelope(model)
     given = _FOLDED | {(key[0], key[1]) for key in model.functions}
+    own = set(model.opset_imports) - _ORDINARY if custom.libraries(model) else set()
     for node in model.graph.all_nodes():
-        if (node.domain, node.op_type) not in given:
+        if (node.domain, node.op_type) not in given and node.domain not in own:
             yield from _node(node, model.opset_imports.get(node.domain, 1), kernels)
 
 

@@ -17,6 +17,7 @@ from edgewright.core.measurement import Device
 from edgewright.core.step import Context
 from edgewright.core.target import Artifact, Scheme
 from edgewright.errors import ConfigError
+from edgewright.runtimes._ort_custom import LIBRARIES, place_of
 from edgewright.runtimes._ort_providers import OPTIONS, PROVIDER, PROVIDERS, is_installed, obstacle, simulates_qnn
 from edgewright.runtimes._require import require
 
@@ -149,7 +150,7 @@ class OnnxRuntimeTarget:
             runtime_range=runtime_range(
                 ort.__version__, made.opsets if made else opsets, hub.model.ir_version, provider=self.provider
             ),
-            files=made.files if made else tuple(sorted(file.name for file in out.iterdir())),
+            files=_files(out, made.extras if made else ()),
             inputs=hub.inputs,
             outputs=hub.outputs,
             precision=_judge.main_precision(hub.model, placement) if placement else _planned(wanted),
@@ -164,7 +165,7 @@ class OnnxRuntimeTarget:
     def _prove(
         self, ort: Any, out: Path, graph: tuple[Hub, Mapping[str, Intent]], data: Path | None, made: Converted | None
     ) -> Proven:
-        from edgewright.targets import _ort_proof
+        from edgewright.targets import _ort_format, _ort_proof
         from edgewright.targets._feed import feeds
         from edgewright.targets._ort_assigned import Proven, prove_anyhow
 
@@ -172,10 +173,11 @@ class OnnxRuntimeTarget:
         entries = self._entries(hub)
         if self.provider != "cpu":
             return prove_anyhow(ort, out, (hub, wanted), entries, lambda: feeds(hub.inputs, data))
-        file = out / (made.files[0] if made else MODEL_FILE)
+        file = out / (_ort_format.FILE if made else MODEL_FILE)
         return Proven(tuple(_ort_proof.prove(ort, file, hub, entries, feeds(hub.inputs, data))))
 
     def _entries(self, hub: Hub) -> dict[str, str]:
+        from edgewright.graph.custom import libraries
         from edgewright.graph.qdq import read_plan
         from edgewright.graph.saturation import predict
         from edgewright.graph.schemes.onnxruntime import ALL
@@ -186,14 +188,22 @@ class OnnxRuntimeTarget:
             risk.safe for risk in predict(hub.model.graph, read_plan(hub.model.graph))
         )
         options = json.dumps(dict(sorted(self.provider_options.items())))
+        native = sorted(place_of(library) for library in libraries(hub.model))
         return {
             **({PRECISE: "1"} if saturates else {}),
             **(scheme.session if scheme else {}),
             **{str(k): str(v) for k, v in hinted.items()},
             **({PROVIDER: self.provider} if self.provider != "cpu" else {}),
             **({OPTIONS: options} if self.provider_options else {}),
+            **({LIBRARIES: "\n".join(native)} if native else {}),
             **self.session,
         }
+
+
+def _files(out: Path, extras: tuple[str, ...]) -> tuple[str, ...]:
+    """Lists what was written, the file to open first, libraries last."""
+    names = (str(file.relative_to(out)) for file in out.rglob("*") if file.is_file())
+    return tuple(sorted((name for name in names if name not in extras), key=lambda name: ("/" in name, name)))
 
 
 def _planned(wanted: Mapping[str, Intent]) -> str:
