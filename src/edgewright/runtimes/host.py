@@ -29,7 +29,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,6 +36,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright import __version__
 from edgewright.core.codec import encode
 from edgewright.core.target import Runner, RunOptions
 from edgewright.runtimes import _serving, open_runner
@@ -44,6 +44,7 @@ from edgewright.runtimes._conditions import current
 from edgewright.runtimes._energy import open_meter
 from edgewright.runtimes._lease import try_lease
 from edgewright.runtimes._machine import local_device, peak_memory_bytes
+from edgewright.runtimes._require import installed_version
 from edgewright.runtimes._serving import Answer
 from edgewright.runtimes._telemetry.requests import Watching
 from edgewright.runtimes._wire import Tensors
@@ -125,24 +126,11 @@ class Host:
 def about(request: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what is installed here and which machine this is; None for a distribution that is not installed."""
     return {
-        "edgewright": _version("edgewright") or _own_version(),
+        "edgewright": __version__,
         "python": platform.python_version(),
         "device": encode(local_device()),
-        "versions": {str(name): _version(str(name)) for name in request.get("distributions", ())},
+        "versions": {str(name): installed_version(str(name)) for name in request.get("distributions", ())},
     }
-
-
-def _own_version() -> str:
-    import edgewright
-
-    return edgewright.__version__
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

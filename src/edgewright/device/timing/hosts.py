@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,9 +52,9 @@ class HostProcess:
         """Ends the process."""
         self._channel.close()
 
-    def open(self, inputs: Sequence[Path], threads: int) -> float:
+    def open(self, inputs: Sequence[Path], options: RunOptions) -> float:
         """Opens the artifact and runs it once; returns the milliseconds both took together."""
-        request = open_request(str(self._artifact), RunOptions(threads), [str(path) for path in inputs])
+        request = open_request(str(self._artifact), options, [str(path) for path in inputs])
         return float(self._ask(request)["load_ms"])
 
     def time(self, runs: int, unrecorded: int) -> Block:
@@ -88,11 +88,14 @@ class Relay:
         energy_note: What the energy figures cover, or why there are none.
     """
 
-    def __init__(self, artifact: Path, samples: Sequence[Path], threads: int) -> None:
+    def __init__(
+        self, artifact: Path, samples: Sequence[Path], threads: int, session: Mapping[str, str] | None = None
+    ) -> None:
         self.load_ms: list[float] = []
         self.peak_memory_bytes: list[int] = []
         self.energy_note = ""
-        self._artifact, self._samples, self._threads = artifact, samples, threads
+        self._artifact, self._samples = artifact, samples
+        self._options = RunOptions(threads, session=session or {})
         self._host: HostProcess | None = None
 
     def __enter__(self) -> Relay:
@@ -111,7 +114,7 @@ class Relay:
         self.finish()
         host = HostProcess(self._artifact)
         try:
-            self.load_ms.append(host.open(self._samples, self._threads))
+            self.load_ms.append(host.open(self._samples, self._options))
         except BaseException:
             host.close()
             raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -27,12 +27,14 @@ class Question:
         batch: Samples per run; the samples given are batches of this size.
         max_seconds: Limit of the interleaved part.
         target_width: Width of the ratio's 95% interval, relative to the ratio, at which timing stops.
+        session: Options of the runtime on top of those of the artifact; the reference keeps its own.
     """
 
     threads: int = 1
     batch: int = 1
     max_seconds: float = 20.0
     target_width: float = 0.05
+    session: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def time_artifact(
     load = load_average()
     with ExitStack() as stack:
         watch = stack.enter_context(Watch())
-        relay = stack.enter_context(Relay(artifact, samples, question.threads))
+        relay = stack.enter_context(Relay(artifact, samples, question.threads, question.session))
         candidate = other = Side(relay, blocks=[each.candidate for each in earlier])
         candidate.warm_up()
         if reference is None:

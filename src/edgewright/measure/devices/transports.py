@@ -81,13 +81,18 @@ def how_to_try(address: Address) -> str:
     return f"try `adb -s {address.host} shell true`" if address.scheme == ADB else "see its log above"
 
 
-def _python(address: Address) -> str:
-    """The environment that was sent, where there is one; a word of a shell script."""
+def bare_python(address: Address) -> str:
+    """Returns the interpreter of the device, whatever was sent; a word of a shell script."""
     if address.python:
         home, _, rest = address.python.partition("/")
         return f'"$HOME"/{shlex.quote(rest)}' if home == "~" else shlex.quote(address.python)
-    if address.scheme == LOCAL:
-        return shlex.quote(sys.executable)
+    return shlex.quote(sys.executable) if address.scheme == LOCAL else "python3"
+
+
+def _python(address: Address) -> str:
+    """The environment that was sent, where there is one; an interpreter that was named comes before it."""
+    if address.python or address.scheme == LOCAL:
+        return bare_python(address)
     sent = f"{root_of(address)}/{ENVIRONMENT}/bin/python"
     return f'"$(p={sent}; [ -x "$p" ] && echo "$p" || echo python3)"'
 
