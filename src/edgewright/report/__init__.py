@@ -36,5 +36,6 @@ def write_report(study: Study, evidence: Evidence, folder: Path) -> None:
     write_atomic(folder / "junit.xml", junit_xml(study))
     write_atomic(folder / "summary.md", study_markdown(study).encode())
     from edgewright.report.html import report_html
+    from edgewright.report.traces import attached
 
-    write_atomic(folder / "report.html", report_html(study, evidence).encode())
+    write_atomic(folder / "report.html", report_html(study, evidence, attached(folder)).encode())

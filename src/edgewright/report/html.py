@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from edgewright.search import wording
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from edgewright.report.traces.attach import Attached
 
 _HINT = 'pip install "edgewright[build]"'
 
@@ -57,11 +59,16 @@ class TargetPage:
     telemetry: Mapping[str, Any] = field(default_factory=dict)
 
 
-def report_html(study: Study, evidence: Evidence) -> str:
+def report_html(study: Study, evidence: Evidence, traces: Sequence[Attached] = ()) -> str:
     """Returns the page. Every figure says on what it was measured; nothing is requested from any network.
 
     A content security policy lets only the two scripts of the page run, by their digests, so that a label, a path
     or a file name that looks like markup stays text twice over: escaped, and refused.
+
+    Args:
+        study: An annotated study.
+        evidence: Where outcomes and samples come from.
+        traces: Files beside the page that it lists.
 
     Raises:
         ToolchainMissing: jinja2 or plotly is not installed.
@@ -80,6 +87,7 @@ def report_html(study: Study, evidence: Evidence) -> str:
         limits=limits(study),
         standings=standing_rows(study),
         telemetry_captions=telemetry.CAPTIONS,
+        attached=traces,
         headline=headline(study),
         device=device_facts(study.device),
         source=source_facts(study.source),
@@ -95,7 +103,7 @@ def page_parts() -> tuple[Environment, dict[str, Any]]:
     plotly, script = _plotly_js(), _text("report.js")
     hashes = [_hash(plotly), _hash(script)]
     parts = {"css": _text("report.css"), "plotly": plotly, "script": script, "hashes": hashes}
-    return _environment(), {**parts, "version": edgewright.__version__}
+    return templates(), {**parts, "version": edgewright.__version__}
 
 
 def _targets(study: Study) -> tuple[str, ...]:
@@ -185,7 +193,12 @@ def source_facts(source: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((key.replace("_", " "), f"{v:.3g}" if isinstance(v, float) else str(v)) for key, v in source.items())
 
 
-def _environment() -> Environment:
+def templates() -> Environment:
+    """Returns the templates of pages.
+
+    Raises:
+        ToolchainMissing: jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
