@@ -38,7 +38,8 @@ class Scheme:
         session: Session options the artifact needs, e.g. {"session.x64quantprecision": "1"}.
         outputs: Operators that the runtime only computes in integers when their output is quantised too.
         fused: Activations computed inside the operator before them: the quantiser goes behind them.
-        keep_float: Nodes this runtime runs better in float: name patterns or `@first`, `@last`, `@depthwise`.
+        keep_float: Nodes this runtime runs better in float: name patterns or `@first`, `@last`, `@depthwise`,
+            `@activations`.
         requantize_shared: Put quantisers behind data movement too; False where the runtime moves integers on its own
             and would compute a second rounding.
         input_weight_bits: Bits of weights that multiply the model's input, where they saturate first; 0 for
@@ -209,7 +210,10 @@ class Target(Step, Protocol):
         """How this runtime can be quantised on `device`, the most promising first; empty if it cannot."""
 
     def precisions(self, device: Device) -> Mapping[str, str]:
-        """Float precisions: name -> "" when `device` runs it natively, else why it is not worth trying."""
+        """Float precisions: name -> "" when `device` runs it natively, else why it is not worth trying.
+
+        `int8` may be there too, with the reason why there are no schemes.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ class StaticInt8:
         ranges: How ranges of activations are chosen: `minmax`, `percentile`, `mse` (least squared error), `entropy`
             (least divergence) or `auto` (per tensor, whichever errs least on samples that it was not chosen from).
         percent: Share of values inside percentile ranges.
-        keep_float: Operators to leave in float: node names, patterns with `*`, `@first`, `@last`, `@depthwise`.
+        keep_float: Operators to leave in float: node names, patterns with `*`, `@first`, `@last`, `@depthwise`,
+            `@activations`.
         ops: Quantise only these of the scheme's operators.
         weights: Range of weights: `minmax`, or `mse` for the least squared error.
     """

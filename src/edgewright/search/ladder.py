@@ -111,7 +111,7 @@ def ladder(
     plain = yield Rung("float", Recipe("float", (CLEAN_UP,)), target)
     yield from _reduced_floats(target, precisions)
     yield _dynamic(target, facts, 8 if safe_8_bits else 7)
-    yield from _static(target, facts, schemes, plain, measure)
+    yield from _static(target, facts, schemes, plain, measure, precisions.get("int8", ""))
     yield from _weights_only(target, facts)
 
 
@@ -138,9 +138,14 @@ _CARRIES_QDQ = "the model already carries QuantizeLinear / DequantizeLinear and 
 
 
 def _static(
-    target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], plain: Candidate, measure: Measure | None
+    target: StepSpec,
+    facts: Facts,
+    schemes: tuple[Scheme, ...],
+    plain: Candidate,
+    measure: Measure | None,
+    why_no_schemes: str,
 ) -> Generator[Rung, Candidate, None]:
-    refused = _why_no_static(target, facts, schemes)
+    refused = _why_no_static(target, facts, schemes, why_no_schemes)
     if refused:
         recipe = Chain(schemes[0]).recipe() if schemes else Recipe("int8", (CLEAN_UP, StepSpec("static-int8")))
         yield Rung("static-int8", recipe, target, refused=refused)
@@ -175,11 +180,11 @@ def _recover(
         yield Rung("adaround", rounded(best.chain).recipe(), target, facts.absent.get("adaround", ""))
 
 
-def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...]) -> str:
+def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], said: str) -> str:
     if facts.quantized:
         return _CARRIES_QDQ
     if not schemes:
-        return f"{target.name} runs no integer kernels on this device"
+        return said or f"{target.name} runs no integer kernels on this device"
     share = facts.share(schemes[0].quantized)
     if facts.time_share and share < _INT8_SHARE:
         return f"operators that {target.name} runs in INT8 take {share:.0%} of the original's time: nothing to gain"

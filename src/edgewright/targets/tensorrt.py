@@ -77,7 +77,7 @@ class TensorRtTarget:
 
     def precisions(self, device: Device) -> Mapping[str, str]:
         gpu = self._gpu()
-        return {name: "" if name == "float32" else gpu.why_not(name) for name in PRECISIONS}
+        return {name: gpu.why_not(name) for name in (*PRECISIONS, "int8")}
 
     def elsewhere(self, device: Device) -> str:
         """Says why an engine does not run on `device`; a machine that the user named is taken to have a GPU."""

@@ -370,7 +370,8 @@ def check_schemes_and_precisions(target: str, folder: Path) -> None:
             assert not set(scheme.quantized) & set(scheme.shared)
         precisions = step.precisions(device)
         assert precisions["float32"] == ""
-        assert set(precisions) <= {"float32", "bfloat16", "float16"}
+        assert set(precisions) <= {"float32", "bfloat16", "float16", "int8"}
+        assert not (schemes and precisions.get("int8")), "INT8 has schemes and is called not worth it"
 
 
 CaseCheck = Callable[[str, Case, Path], None]

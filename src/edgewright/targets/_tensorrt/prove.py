@@ -21,8 +21,9 @@ from edgewright.targets._trace import spread
 
 TOOLCHAIN = "tensorrt-rtx"
 INSTALL = f"edgewright toolchain install {TOOLCHAIN}"
-BUILDS_FOR = (75, 80, 86, 89, 120, 121)
-"""Compute capabilities that TensorRT-RTX 1.7 builds for."""
+BUILDS_FOR = (80, 86, 89, 120, 121)
+"""Compute capabilities that TensorRT-RTX 1.7 builds for; for Turing (75) it refuses float32 products, which TensorRT
+itself computes."""
 USUAL = (86, 89)
 """Built for where the GPU is not named: Ampere and Ada."""
 _TAIL = 600
@@ -47,7 +48,7 @@ def architectures(gpu: Gpu) -> tuple[str, ...]:
     """Returns what to build for: the GPU's own architecture, else the nearest one that TensorRT-RTX has."""
     if gpu.name == ANY:
         return tuple(f"sm_{each}" for each in USUAL)
-    nearest = max((each for each in BUILDS_FOR if each <= gpu.capability), default=BUILDS_FOR[0])
+    nearest = max((each for each in BUILDS_FOR if each <= gpu.capability), default=USUAL[0])
     return (f"sm_{nearest}",)
 
 
