@@ -27,7 +27,7 @@ def write_outcomes(
     """
     from edgewright.data import open_data
     from edgewright.measure._outcomes import read_outcomes
-    from edgewright.search.release import gather, outcomes_file, write_tested
+    from edgewright.search.release import gather, records_file, write_records
 
     opened = open_data(data)
     made = []
@@ -40,7 +40,7 @@ def write_outcomes(
         if measured is None or folder is None:
             continue
         figures = (measured.test or measured.tune).figures
-        tested = gather(target, winner.id, figures, study.labels, read_outcomes(folder), opened.dataset(split))
-        write_tested(tested, outcomes_file(bundle))
-        made.append(outcomes_file(bundle))
+        records = gather(target, winner.id, figures, study.labels, read_outcomes(folder), opened.dataset(split))
+        write_records(records, records_file(bundle))
+        made.append(records_file(bundle))
     return made

@@ -6,8 +6,8 @@ twice: the outcomes of every test sample travel beside a bundle, so that the dif
 
 from edgewright.search.release.compare import compare
 from edgewright.search.release.duel import Timed, time_in_turn
-from edgewright.search.release.outcomes import Tested, gather, outcomes_file, read_tested, write_tested
 from edgewright.search.release.read import Release, Shipped, read_release
+from edgewright.search.release.records import SampleRecords, gather, read_records, records_file, write_records
 from edgewright.search.release.values import Change, Finding, Moved, ReleaseDiff, TargetDiff, Tolerance
 
 __all__ = [
@@ -16,16 +16,16 @@ __all__ = [
     "Moved",
     "Release",
     "ReleaseDiff",
+    "SampleRecords",
     "Shipped",
     "TargetDiff",
-    "Tested",
     "Timed",
     "Tolerance",
     "compare",
     "gather",
-    "outcomes_file",
+    "read_records",
     "read_release",
-    "read_tested",
+    "records_file",
     "time_in_turn",
-    "write_tested",
+    "write_records",
 ]

@@ -66,7 +66,7 @@ def compare(
 
 
 def _target(old: Shipped, new: Shipped, tolerance: Tolerance, timed: Timed | str | None) -> TargetDiff:
-    paired = pair(old.tested, new.tested)
+    paired = pair(old.records, new.records)
     notes = (*paired.notes, *_predicted(old, new), *((timed,) if isinstance(timed, str) else ()))
     both = timed if isinstance(timed, Timed) else None
     findings = (
@@ -83,7 +83,7 @@ def _target(old: Shipped, new: Shipped, tolerance: Tolerance, timed: Timed | str
         samples=len(paired.pairs),
         changes=paired.changes,
         moved=moved(old.placement, new.placement),
-        labels=new.labels or (new.tested.labels if new.tested else ()),
+        labels=new.labels or (new.records.labels if new.records else ()),
         notes=notes,
     )
 

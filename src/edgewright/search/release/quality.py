@@ -14,8 +14,8 @@ from edgewright.measure import _intervals
 from edgewright.measure.metrics import changed, make_metric
 from edgewright.measure.metrics.custom import CustomMetric
 from edgewright.search import wording
-from edgewright.search.release.outcomes import MetricName, Tested, TestedSample
 from edgewright.search.release.read import Shipped
+from edgewright.search.release.records import MetricName, SampleRecord, SampleRecords
 from edgewright.search.release.values import (
     ALLOWED,
     BETTER,
@@ -32,7 +32,7 @@ from edgewright.search.release.values import (
 
 SEED = 0
 _FLOAT_ERROR = 1e-12
-Pair = tuple[TestedSample, TestedSample]
+Pair = tuple[SampleRecord, SampleRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Paired:
     notes: tuple[str, ...] = ()
 
 
-def pair(old: Tested | None, new: Tested | None) -> Paired:
+def pair(old: SampleRecords | None, new: SampleRecords | None) -> Paired:
     """Puts the outcomes of two releases side by side: the same id, and the same raw value and label behind it."""
     if old is None or new is None:
         lacking = " and ".join(f"the {name} release" for name, found in (("old", old), ("new", new)) if found is None)
@@ -64,7 +64,7 @@ def pair(old: Tested | None, new: Tested | None) -> Paired:
     return Paired(pairs, tuple(_changes(pairs)), notes)
 
 
-def _the_same(old: TestedSample, new: TestedSample) -> bool:
+def _the_same(old: SampleRecord, new: SampleRecord) -> bool:
     if old.digest and new.digest:
         return old.digest == new.digest
     return bool(old.outcome.label == new.outcome.label)

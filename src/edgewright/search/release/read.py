@@ -19,7 +19,7 @@ from edgewright.core.target import NodePlacement
 from edgewright.errors import Corrupt, UsageError
 from edgewright.runtimes import read_artifact
 from edgewright.search import wording
-from edgewright.search.release.outcomes import Tested, outcomes_file, read_tested
+from edgewright.search.release.records import SampleRecords, read_records, records_file
 
 STUDY = "study.json"
 _OF_THE_MACHINE = ("data",)
@@ -41,7 +41,7 @@ class Shipped:
         size_bytes: Of the files that ship; None where nobody says.
         origin: Digests of what was imported; equal ones make two speed-ups over the original comparable.
         placement: Every node as it really runs.
-        tested: What became of every sample; None where that did not travel along.
+        records: What became of every sample; None where that did not travel along.
         bundle: The archive; None where there is only a study.
         labels: Class names by index.
     """
@@ -56,7 +56,7 @@ class Shipped:
     size_bytes: int | None
     origin: Mapping[str, Digest]
     placement: tuple[NodePlacement, ...]
-    tested: Tested | None
+    records: SampleRecords | None
     bundle: Path | None
     labels: tuple[str, ...]
 
@@ -140,7 +140,7 @@ def _winner(study: Study, target: str, folder: Path) -> Shipped:
         size_bytes=measured.size if measured else None,
         origin=_origin(winner.lineage),
         placement=winner.placement,
-        tested=_same(read_tested(outcomes_file(bundle)), winner.id),
+        records=_same(read_records(records_file(bundle)), winner.id),
         bundle=bundle if bundle.is_file() else None,
         labels=study.labels,
     )
@@ -151,9 +151,9 @@ def _title(winner: Candidate, study: Study) -> str:
     return f"{name}, {wording.precision(winner.precision)}" if winner.precision else name
 
 
-def _same(tested: Tested | None, candidate: str) -> Tested | None:
+def _same(records: SampleRecords | None, candidate: str) -> SampleRecords | None:
     """Outcomes of another candidate were left behind by an older run: they say nothing about this one."""
-    return tested if tested is not None and tested.candidate == candidate else None
+    return records if records is not None and records.candidate == candidate else None
 
 
 def _origin(lineage: tuple[StepRecord, ...]) -> dict[str, Digest]:
@@ -191,7 +191,7 @@ def _packed(file: Path) -> Shipped:
         size_bytes=measured.size if measured else None,
         origin=_origin(manifest.lineage),
         placement=read_artifact(opened.artifact).placement,
-        tested=_same(read_tested(outcomes_file(file)), manifest.candidate),
+        records=_same(read_records(records_file(file)), manifest.candidate),
         bundle=file,
         labels=manifest.pipeline.labels,
     )

@@ -30,7 +30,7 @@ class MetricName:
 
 
 @dataclass(frozen=True, slots=True)
-class TestedSample:
+class SampleRecord:
     """One sample.
 
     Attributes:
@@ -43,7 +43,7 @@ class TestedSample:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class SampleRecords:
     """Every sample of a split, as one artifact decided.
 
     Attributes:
@@ -62,10 +62,10 @@ class Tested:
     split: str
     metrics: tuple[MetricName, ...]
     labels: tuple[str, ...]
-    samples: tuple[TestedSample, ...]
+    samples: tuple[SampleRecord, ...]
 
 
-def outcomes_file(bundle: Path) -> Path:
+def records_file(bundle: Path) -> Path:
     """Returns the file of outcomes that belongs to a bundle, whether it is there or not."""
     return bundle.with_name(bundle.name.removesuffix(".ewb") + SUFFIX)
 
@@ -77,7 +77,7 @@ def gather(
     labels: Sequence[str],
     outcomes: Sequence[Outcome],
     dataset: Iterable[Sample],
-) -> Tested:
+) -> SampleRecords:
     """Puts outcomes and the digests of their samples together; reads the data once, up to the last sample.
 
     Args:
@@ -96,8 +96,8 @@ def gather(
         if len(digests) == len(wanted):
             break
     metrics = tuple(MetricName(figure.metric, figure.higher_is_better) for figure in figures)
-    samples = tuple(TestedSample(digests.get(outcome.id, ""), outcome) for outcome in outcomes)
-    return Tested(SCHEMA, target, candidate, figures[0].split, metrics, tuple(labels), samples)
+    samples = tuple(SampleRecord(digests.get(outcome.id, ""), outcome) for outcome in outcomes)
+    return SampleRecords(SCHEMA, target, candidate, figures[0].split, metrics, tuple(labels), samples)
 
 
 def sample_digest(sample: Sample) -> str:
@@ -136,21 +136,21 @@ def _content(value: Any) -> tuple[str, bytes]:
     return type(value).__name__, repr(value).encode()
 
 
-def write_tested(tested: Tested, file: Path) -> None:
+def write_records(records: SampleRecords, file: Path) -> None:
     """Writes the same bytes for equal outcomes, whole or not at all."""
     from edgewright.store.files import write_atomic
 
-    write_atomic(file, gzip.compress(msgspec.json.encode(tested), compresslevel=6, mtime=0))
+    write_atomic(file, gzip.compress(msgspec.json.encode(records), compresslevel=6, mtime=0))
 
 
-def read_tested(file: Path) -> Tested | None:
-    """Reads what `write_tested` wrote; None where there is no such file.
+def read_records(file: Path) -> SampleRecords | None:
+    """Reads what `write_records` wrote; None where there is no such file.
 
     Raises:
         Corrupt: It is damaged.
     """
     try:
-        return msgspec.json.decode(gzip.decompress(file.read_bytes()), type=Tested)
+        return msgspec.json.decode(gzip.decompress(file.read_bytes()), type=SampleRecords)
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, msgspec.DecodeError) as error:
