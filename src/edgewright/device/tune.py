@@ -1,8 +1,8 @@
 """The best batch of a bundle under a memory and latency budget, found by measuring on the machine that runs it.
 
 What is timed is everything a sample goes through: pre-processing, the run, post-processing. Batches are doubled until
-the budget breaks or two doublings in a row gain nothing; then all of them are timed again in interleaved rounds, so that
-a busy machine slows each alike, and compared by the ratio to single samples of the same round.
+the budget breaks or two doublings in a row gain nothing; then all of them are timed again in interleaved rounds, so
+that a busy machine slows each alike, and compared by the ratio to single samples of the same round.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _interleave(
         spent = time.monotonic() - begun
         if done >= LEAST_ROUNDS and spent > limits.seconds:
             return done
-        progress(0.3 + 0.7 * max(done / ROUNDS, min(1.0, spent / limits.seconds)), f"round {done + 1}")
+        progress(0.3 + 0.7 * max(done / ROUNDS, spent / max(limits.seconds, spent, 1e-9)), f"round {done + 1}")
         for setting in settings if done % 2 == 0 else reversed(settings):
             _time(decide, setting, values, done * LEAST_SAMPLES)
     return ROUNDS
