@@ -94,6 +94,21 @@ def test_accuracy_is_recovered_only_where_no_fast_int8_met_the_budget():
     assert not any("bias" in title for title in tried(climb(FACTS, (FAST,), {}, **int8_is_faster)))
 
 
+def test_a_target_that_does_not_run_here_gets_better_ranges_and_repairs_without_a_speed():
+    steps = ladder(TARGET, FACTS, (FAST,), {}, None)
+    names, rung = [], next(steps)
+    try:
+        while True:
+            names.append(rung.recipe.title)
+            made = came_of(rung, 1.0)
+            quality = replace(made.measurement, timing=None, size_bytes=1)
+            rung = steps.send(replace(made, measurement=quality, violations=BROKEN))
+    except StopIteration:
+        pass
+    assert "int8 fast percentile" in names
+    assert "int8 fast minmax, full bias correction" in names
+
+
 def test_accuracy_is_not_recovered_where_int8_is_no_faster_unless_size_counts():
     rungs = climb(FACTS, (FAST,), {}, violations=BROKEN)
     assert rungs[-1].name == "mixed"  # where some operators are faster in float, others in integers, it may still pay

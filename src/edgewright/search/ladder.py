@@ -48,7 +48,12 @@ class _Tried:
     results: list[Best] = field(default_factory=list)
 
     def fast(self) -> list[Chain]:
-        """Returns a chain of every scheme whose speed is near the fastest one's; ranges do not change speed."""
+        """Returns a chain of every scheme whose speed is near the fastest one's; ranges do not change speed.
+
+        Where the target does not run here nothing is slow.
+        """
+        if not any(timed(best.candidate) for best in self.results):
+            return list({b.chain.scheme.name: b.chain for b in self.results if b.candidate.measurement}.values())
         speeds = {best.chain.scheme.name: speed(best.candidate) for best in self.results}
         top = max(speeds.values(), default=0.0)
         found = {b.chain.scheme.name: b.chain for b in self.results if speeds[b.chain.scheme.name] > _NEAR_BEST * top}
