@@ -9,6 +9,7 @@ from rich.text import Text
 
 from edgewright.report.markdown import escaped, table
 from edgewright.report.release_rows import ChangeRow, change_rows, changed_sentence, finding_rows, headline
+from edgewright.search import wording
 from edgewright.search.release import ReleaseDiff, TargetDiff
 from edgewright.search.release.values import ALLOWED, BETTER, NOISE, WORSE
 
@@ -58,9 +59,9 @@ def moved_lines(target: TargetDiff) -> list[str]:
     left = [each for each in target.moved if each.left]
     lines = [f"{m.node} left {m.old} for {m.new}{f': {m.why}' if m.why else ''}" for m in left[:_MOVED]]
     if len(left) > _MOVED:
-        lines.append(f"{len(left) - _MOVED} more nodes left integers or the accelerator")
+        lines.append(f"{wording.plural(len(left) - _MOVED, 'more node')} left integers or the accelerator")
     others = len(target.moved) - len(left)
-    return lines + ([f"{others} nodes run in another precision or place without leaving those"] if others else [])
+    return lines + ([f"{wording.plural(others, 'node')} moved to another precision or place without leaving those"] if others else [])
 
 
 def change_line(change: ChangeRow) -> str:
