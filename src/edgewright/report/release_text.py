@@ -61,7 +61,9 @@ def moved_lines(target: TargetDiff) -> list[str]:
     if len(left) > _MOVED:
         lines.append(f"{wording.plural(len(left) - _MOVED, 'more node')} left integers or the accelerator")
     others = len(target.moved) - len(left)
-    return lines + ([f"{wording.plural(others, 'node')} moved to another precision or place without leaving those"] if others else [])
+    if others:
+        lines.append(f"{wording.plural(others, 'node')} moved to another precision or place without leaving those")
+    return lines
 
 
 def change_line(change: ChangeRow) -> str:
