@@ -120,8 +120,7 @@ class Executor:
     def _record(
         self, group: str, step: Step, spec: StepSpec, inputs: Mapping[str, Input], device: Device
     ) -> StepRecord:
-        environment = environments.needed_by(step)
-        tools = toolchain.versions(step.requires) if environment is None else environment.versions(step.requires)
+        tools = _tools(step)
         config = encode(step)
         identity = {
             "edgewright": toolchain.own_identity(),
@@ -150,6 +149,19 @@ class Executor:
         self.started += 1
         done = run_in_worker(request, self._progress)
         return self.cache.commit(replace(record, **done), out)
+
+
+def _tools(step: Step) -> dict[str, str]:
+    """Returns distribution -> version of what makes the output: here, or in the environment that the step names.
+
+    What a step proves with (`proves_with`) counts where it is installed: installed later, it proves what it could not.
+    """
+    environment = environments.needed_by(step)
+    if environment is not None:
+        return environment.versions(step.requires)
+    name = getattr(step, "proves_with", "")
+    prover = environments.find(name) if name else None
+    return {**toolchain.versions(step.requires), **(prover.versions() if prover else {})}
 
 
 def run_in_worker(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.codec import decode_stored, encode, encode_json
 from edgewright.core.digest import digest_json
 from edgewright.errors import StepFailed
 from edgewright.runtimes import _tensorrt_build as building
@@ -73,7 +73,7 @@ def engine(folder: Path, key: Key, trt: Any, *, again: bool = False) -> bytes:
         StepFailed: TensorRT refuses the model.
     """
     place = Cache.default().root / "engines"
-    name = digest_json({"key": encode_json(key).decode()}).partition(":")[2] or digest_json({"key": str(key)})
+    name = _short(digest_json(encode(key)))
     with _alone(place, name):
         found = None if again else _kept(place, name, key)
         if found is None:
@@ -96,15 +96,20 @@ def _kept(place: Path, name: str, key: Key) -> bytes | None:
 
 
 def _build(folder: Path, key: Key, trt: Any, place: Path) -> bytes:
-    timing = digest_json({"gpu": key.gpu, "driver": str(key.driver), "tensorrt": key.tensorrt})
+    timing = _short(digest_json([key.gpu, key.driver, key.tensorrt]))
     try:
         builder = building.Builder(trt, folder)
         builder.parse()
-        return builder.build(place / f"timing-{timing.rpartition(':')[2][:16]}.cache")
+        return builder.build(place / f"timing-{timing}.cache")
     except building.BuildFailed as error:
         raise StepFailed(
             f"{folder}: no engine for {key.gpu}: {error}", hint="compile it again for this GPU: field `gpu`"
         ) from error
+
+
+def _short(digest: str) -> str:
+    """Returns as much of a digest as names a file."""
+    return digest.rpartition(":")[2][:32]
 
 
 def _prune(place: Path, key: Key) -> None:
