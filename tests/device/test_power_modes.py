@@ -14,9 +14,9 @@ from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.measurement import Conditions, Ratio, Summary, Timing
 from edgewright.core.power import PowerSweep
 from edgewright.core.telemetry import Telemetry
-from edgewright.device.power import Machine, chosen, find_modes, keep, restore_left_over, sweep
+from edgewright.device.power import Machine, chosen, find_modes, in_mode, keep, known, restore_left_over, sweep
 from edgewright.device.power.nvpmodel import parse_modes, parse_query
-from edgewright.errors import StepFailed, UsageError
+from edgewright.errors import ConnectionLost, StepFailed, UsageError
 
 CONF = """\
 ###########################
@@ -122,24 +122,32 @@ def test_configuration_and_query() -> None:
     assert parse_query("NVPM ERROR: optMask is 1, no request for power mode") is None
 
 
+def measured(jetson: Machine, *names: str, energy: bool = True, telemetry: Telemetry | None = None) -> PowerSweep:
+    """Sweeps as a device does, with figures that follow from the mode that it is really in."""
+
+    def measure(name: str) -> Timing:
+        with in_mode(name, jetson, settle=0.0):
+            latency, joules = FIGURES[mode(jetson)]
+            return timing(latency, joules if energy else None, telemetry)
+
+    return sweep(known(find_modes(jetson)), names, measure)
+
+
 def test_modes_by_name(jetson: Machine) -> None:
-    modes = find_modes(jetson)
-    assert (modes.kind, modes.current()) == ("nvpmodel", "15W")
-    assert chosen("all", modes) == ("15W", "7W", "MAXN_SUPER", "40W")
-    assert chosen("mode_7w, maxnsuper", modes) == ("7W", "MAXN_SUPER")
-    assert chosen(["7W", "MODE_7W"], modes) == ("7W",)
+    found = known(find_modes(jetson))
+    assert (found.kind, found.current) == ("nvpmodel", "15W")
+    assert chosen("all", found.names, found.kind) == ("15W", "7W", "MAXN_SUPER", "40W")
+    assert chosen("mode_7w, maxnsuper", found.names, found.kind) == ("7W", "MAXN_SUPER")
+    assert chosen(["7W", "MODE_7W"], found.names, found.kind) == ("7W",)
     with pytest.raises(UsageError) as raised:
-        chosen("MAXN_SUPR", modes)
+        chosen("MAXN_SUPR", found.names, found.kind)
     assert raised.value.hint == 'did you mean "MAXN_SUPER"?'
 
 
 def test_sweep_tells_the_fastest_and_the_most_frugal_and_puts_the_first_one_back(jetson: Machine) -> None:
-    modes = find_modes(jetson)
-    watched = Telemetry(1.0, 10, power_w=9.0)
-    with keep(modes, machine=jetson):
-        names = chosen("7W,MAXN_SUPER,15W", modes)
-        found = sweep(modes, names, lambda: timing(*FIGURES[mode(jetson)], watched), settle=lambda: None)
+    found = measured(jetson, "7W", "MAXN_SUPER", "15W", telemetry=Telemetry(1.0, 10, power_w=9.0))
     assert mode(jetson) == "0"
+    assert (jetson.root / "bin/asked").read_text().split() == ["1", "0", "2", "0"], "each mode leaves as it found"
     assert [point.mode for point in found.points] == ["7W", "MAXN_SUPER", "15W"]
     assert [point.throughput for point in found.points] == [40.0, 200.0, 100.0]
     assert [point.per_watt for point in found.points] == [8.0, pytest.approx(13.333, abs=1e-3), 10.0]
@@ -151,17 +159,12 @@ def test_sweep_tells_the_fastest_and_the_most_frugal_and_puts_the_first_one_back
 
 
 def test_without_a_power_sensor_the_fastest_is_told_and_no_best(jetson: Machine) -> None:
-    modes = find_modes(jetson)
-    with keep(modes, machine=jetson):
-        found = sweep(modes, ("7W", "15W"), lambda: timing(FIGURES[mode(jetson)][0], None), settle=lambda: None)
+    found = measured(jetson, "7W", "15W", energy=False)
     assert (found.fastest, found.best) == ("15W", "")
 
 
 def test_a_mode_that_needs_a_restart_is_reported_and_nothing_is_restarted(jetson: Machine) -> None:
-    modes = find_modes(jetson)
-    with keep(modes, machine=jetson):
-        found = sweep(modes, ("40W", "7W"), lambda: timing(*FIGURES[mode(jetson)]), settle=lambda: None)
-    refused, taken = found.points
+    refused, taken = measured(jetson, "40W", "7W").points
     assert refused.timing is None
     assert "restart" in refused.reason
     assert taken.throughput == 40.0
@@ -170,15 +173,20 @@ def test_a_mode_that_needs_a_restart_is_reported_and_nothing_is_restarted(jetson
 
 
 def test_an_error_while_measuring_puts_the_mode_back(jetson: Machine) -> None:
-    modes = find_modes(jetson)
+    def fails(name: str) -> Timing:
+        with in_mode(name, jetson, settle=0.0):
+            assert mode(jetson) == "1"
+            raise ConnectionLost("cut", hint="")
 
-    def fails() -> Timing:
-        assert mode(jetson) == "1"
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError), keep(modes, machine=jetson):
-        sweep(modes, ("7W",), fails, settle=lambda: None)
+    with pytest.raises(ConnectionLost):
+        sweep(known(find_modes(jetson)), ("7W",), fails)
     assert mode(jetson) == "0"
+
+
+def test_no_mode_changes_nothing(jetson: Machine) -> None:
+    with in_mode("", jetson):
+        assert mode(jetson) == "0"
+    assert not (jetson.root / "bin/asked").exists()
 
 
 def test_fixed_clocks_are_stored_first_and_restored_last(jetson: Machine) -> None:
@@ -271,10 +279,8 @@ def test_governors(tmp_path: Path) -> None:
     assert modes.kind == "governor"
     assert modes.names() == ("performance", "powersave", "schedutil")
     assert modes.current() == "schedutil, powersave"
-    with keep(modes, machine=machine):
-        seen = sweep(modes, ("performance",), lambda: timing(1.0, None), settle=lambda: None)
+    with in_mode("performance", machine, settle=0.0):
         assert modes.current() == "performance"
-    assert seen.points[0].throughput == 1000.0
     assert modes.snapshot() == {"policy0": "schedutil", "policy1": "powersave"}
 
 

@@ -39,6 +39,9 @@ def measure(
     batch: Annotated[int, typer.Option(min=1, help="Samples per run.")] = 1,
     seconds: Annotated[float, typer.Option(help="Longest time for timing in turn with the reference.")] = 20.0,
     profile: Annotated[bool, typer.Option("--profile", help="Measure every operator, too.")] = False,
+    power_modes: Annotated[
+        str, typer.Option(help="Power modes (nvpmodel) or governors to measure in, too: all, or 15W,MAXN.")
+    ] = "",
     send: Annotated[
         bool, typer.Option("--send", help="First make an environment there, from wheels that are sent.")
     ] = False,
@@ -58,7 +61,7 @@ def measure(
 
     devices = _devices(device or [], lab, label or [])
     loaded = load_project(project) if project else None
-    job = Job(subject, Question(threads, batch, seconds), reference, loaded, split, profile)
+    job = Job(subject, Question(threads, batch, seconds), reference, loaded, split, profile, power_modes)
     if send or wheels:
         for each in devices:
             typer.echo(f"{each.address.title}: {bring(each, job, wheels)}", err=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgewright.core.digest import Digest
 from edgewright.core.measurement import Device, Quality, Timing
+from edgewright.core.power import PowerSweep
 from edgewright.core.target import OperatorTime
 
 
@@ -47,6 +48,7 @@ class Measured:
         golden: Golden pairs of a bundle.
         quality: On a split of the project; None where no project was given.
         operators: Time per operator, where it was asked for.
+        power: The same artifact in one power mode after another, where it was asked for.
     """
 
     subject: str
@@ -62,6 +64,7 @@ class Measured:
     golden: tuple[GoldenCheck, ...] = ()
     quality: Quality | None = None
     operators: tuple[OperatorTime, ...] = ()
+    power: PowerSweep | None = None
 
     @property
     def ok(self) -> bool:

@@ -20,10 +20,12 @@ from edgewright.bundle.raw import read_raw
 from edgewright.core.codec import encode, encode_json
 from edgewright.core.decision import decision_from_json
 from edgewright.core.measured import GoldenCheck, Measured
-from edgewright.core.measurement import Device, Quality
+from edgewright.core.measurement import Device, Quality, Timing
+from edgewright.core.power import PowerSweep
 from edgewright.core.recipe import StepSpec
 from edgewright.core.target import Artifact, OperatorTime, Runner, RunOptions
 from edgewright.data import data_digest, data_spec
+from edgewright.device.power import chosen, sweep
 from edgewright.device.timing.timed import Question
 from edgewright.engine.execute import Executor, Input
 from edgewright.errors import EdgewrightError, ToolchainMissing, UsageError
@@ -55,6 +57,7 @@ class Job:
         project: Gives samples and, for `split`, quality.
         split: Split of the project.
         profile: Time per operator, too.
+        power_modes: Power modes or governors to measure in, too: names with commas between, or `all`.
     """
 
     subject: Path
@@ -63,6 +66,7 @@ class Job:
     project: Project | None = None
     split: str = "test"
     profile: bool = False
+    power_modes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ def measure_on(device: Connection, job: Job) -> Measured:
         batches, told = _batches(job, subject, Path(work))
         samples = save_inputs(batches, Path(work))
         question = _with_session(job.question, subject.session)
-        timing = device.time(subject.folder, reference.folder if reference else None, samples, question)
+        sides = (subject.folder, reference.folder if reference else None)
+        timing = device.time(*sides, samples, question)
         return Measured(
             subject=str(job.subject),
             artifact=digest_path(subject.folder),
@@ -127,7 +132,18 @@ def measure_on(device: Connection, job: Job) -> Measured:
             golden=_golden(device, subject, job.question.threads),
             quality=_quality(device, job, subject, machine, Path(work)),
             operators=_operators(device, subject, job.question.threads, batches) if job.profile else (),
+            power=_power(
+                device, job.power_modes, lambda mode: device.time(*sides, samples, replace(question, power_mode=mode))
+            ),
         )
+
+
+def _power(device: Connection, wanted: str, measure: Callable[[str], Timing]) -> PowerSweep | None:
+    """Measures in the power modes wanted: each a job of its own, which leaves the device in the mode it was in."""
+    if not wanted:
+        return None
+    modes = device.power_modes()
+    return sweep(modes, chosen(wanted, modes.names, modes.kind), measure, device.progress)
 
 
 def _with_session(question: Question, session: Mapping[str, str]) -> Question:

@@ -40,26 +40,26 @@ class PowerModes(Protocol):
         """
 
 
-def chosen(wanted: str | Sequence[str], modes: PowerModes) -> tuple[str, ...]:
+def chosen(wanted: str | Sequence[str], names: Sequence[str], kind: str) -> tuple[str, ...]:
     """Returns the modes to measure in.
 
     Args:
         wanted: `all`, or names (case, `_` and a leading `MODE_` do not matter).
-        modes: Of the device.
+        names: Of the device.
+        kind: Of its modes, for messages.
 
     Raises:
         UsageError: A name is unknown.
     """
-    names = modes.names()
     if wanted == ALL or list(wanted) == [ALL]:
-        return names
+        return tuple(names)
     known = {_plain(name): name for name in names}
     asked = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
     unknown = [name for name in asked if _plain(name) not in known]
     if unknown:
         near = difflib.get_close_matches(_plain(unknown[0]), known, n=1)
         hint = f'did you mean "{known[near[0]]}"?' if near else f"there are: {', '.join(names)}"
-        raise UsageError(f'power mode "{unknown[0]}" is not one of this device ({modes.kind})', hint=hint)
+        raise UsageError(f'power mode "{unknown[0]}" is not one of this device ({kind})', hint=hint)
     return tuple(dict.fromkeys(known[_plain(name)] for name in asked))
 
 

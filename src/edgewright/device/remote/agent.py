@@ -3,6 +3,7 @@
 ```
 {"do": "about", "distributions": [...]}        -> as `runtimes.host`, and "sources": digest of the device half
 {"do": "conditions"}                           -> as `runtimes.host`
+{"do": "power_modes"}                          -> {"modes": {"kind", "names", "current"}}
 {"do": "has", "digest": D}                     -> {"path": PATH | null}
 {"do": "arrived", "digest": D, "files": {path: size}}             -> {"arrived": {path: bytes}}
 {"do": "put", "digest": D, "name": path, "offset": 0} + data      -> {"size": bytes}
@@ -22,6 +23,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgewright.core.codec import encode
+from edgewright.device.power import known
 from edgewright.device.remote.identity import source_digest
 from edgewright.device.remote.jobs import Jobs
 from edgewright.device.remote.store import Store
@@ -56,6 +59,7 @@ class Agent:
         actions: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "about": lambda asked: {**about(asked), "sources": source_digest()},
             "conditions": lambda _: current(),
+            "power_modes": lambda _: {"modes": encode(known())},
             "has": self._has,
             "arrived": lambda asked: {"arrived": self._store.arrived(asked["digest"], asked["files"])},
             "put": lambda asked: self._put(asked, tensors),

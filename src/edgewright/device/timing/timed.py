@@ -11,6 +11,7 @@ from statistics import median
 from edgewright.core.measurement import Ratio, Timing
 from edgewright.core.telemetry import Log
 from edgewright.device.power.keeping import restore_left_over
+from edgewright.device.power.sweep import in_mode
 from edgewright.device.timing.conditions import conditions, load_average
 from edgewright.device.timing.hosts import Block, Relay
 from edgewright.device.timing.rounds import Side, alone, interleave, summary
@@ -28,6 +29,7 @@ class Question:
         max_seconds: Limit of the interleaved part.
         target_width: Width of the ratio's 95% interval, relative to the ratio, at which timing stops.
         session: Options of the runtime on top of those of the artifact; the reference keeps its own.
+        power_mode: Mode or governor that the device is held in meanwhile; empty to leave it alone.
     """
 
     threads: int = 1
@@ -35,6 +37,7 @@ class Question:
     max_seconds: float = 20.0
     target_width: float = 0.05
     session: Mapping[str, str] = field(default_factory=dict)
+    power_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,14 @@ def time_artifact(
         record: Told every new round when it is complete.
 
     Raises:
-        StepFailed: A process that holds an artifact died (the message ends with its log), or the power mode that an
-            earlier sweep left behind cannot be put back.
+        UsageError: The device has no such power mode.
+        StepFailed: A process that holds an artifact died (the message ends with its log), the device does not take the
+            power mode on, or the one that an earlier sweep left behind cannot be put back.
     """
     restore_left_over()
     load = load_average()
     with ExitStack() as stack:
+        stack.enter_context(in_mode(question.power_mode))
         watch = stack.enter_context(Watch())
         relay = stack.enter_context(Relay(artifact, samples, question.threads, question.session))
         candidate = other = Side(relay, blocks=[each.candidate for each in earlier])
@@ -116,7 +121,7 @@ def _told(
     load: float,
     question: Question,
 ) -> Timing:
-    latency, telemetry = summary(candidate.milliseconds), summarise(log)
+    latency, telemetry = summary(candidate.milliseconds), summarise(log, question.power_mode)
     energy, covers = _energy(candidate, relay.energy_note, log)
     return Timing(
         latency_ms=latency,

@@ -11,7 +11,7 @@ from edgewright.core.codec import unknown_key
 from edgewright.errors import UsageError
 
 SSH, ADB, LOCAL = "ssh", "adb", "local"
-_OPTIONS = ("config", "name", "python", "root")
+_OPTIONS = ("config", "name", "power_mode", "python", "root")
 _FORMS = "ssh://user@host, ssh://host:port, adb://serial, adb://host:port or local"
 _USER, _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]*"), re.compile(r"[A-Za-z0-9_\[:][A-Za-z0-9_.:%\]-]*")
 
@@ -29,6 +29,7 @@ class Address:
         root: Folder on the device for files and jobs; empty for `~/.cache/edgewright/device`.
         config: ssh configuration file to use instead of the user's.
         name: What reports call it; the address by default.
+        power_mode: Mode or governor that it is held in while something is timed; empty to leave it alone.
     """
 
     scheme: str
@@ -39,6 +40,7 @@ class Address:
     root: str = ""
     config: str = ""
     name: str = ""
+    power_mode: str = ""
 
     def __str__(self) -> str:
         given = {key: str(getattr(self, key)) for key in _OPTIONS if getattr(self, key)}

@@ -14,6 +14,7 @@ from edgewright import __version__
 from edgewright.core.codec import decode, encode
 from edgewright.core.measurement import Device, Timing
 from edgewright.core.target import Runner, RunOptions
+from edgewright.device.power import Known
 from edgewright.device.remote.identity import source_digest
 from edgewright.device.timing.timed import Question, Round
 from edgewright.errors import ConnectionLost, ToolchainMissing
@@ -115,6 +116,14 @@ class Connection:
         """Returns governor, temperature and load at this moment."""
         return self.ask({"do": "conditions"})
 
+    def power_modes(self) -> Known:
+        """Returns the power modes of the device.
+
+        Raises:
+            UsageError: It has none.
+        """
+        return decode(Known, self.ask({"do": "power_modes"})["modes"], "power modes")
+
     def send(self, folder: Path) -> str:
         """Makes the files of a folder be there, and returns the path of the folder on the device."""
         return send_folder(self.ask, folder, self.progress)[1]
@@ -133,6 +142,7 @@ class Connection:
         self, artifact: Path, reference: Path | None, samples: Sequence[Path], question: Question
     ) -> tuple[Timing, tuple[Round, ...]]:
         """Times as `time` does; returns the rounds it rests on, too."""
+        question = question if question.power_mode else replace(question, power_mode=self.address.power_mode)
         named = {f"{index}.npz": path for index, path in enumerate(samples)}
         job = {
             "kind": "time",

@@ -103,7 +103,8 @@ def load_lab(path: Path) -> Lab:
 def address_of(device: LabDevice) -> Address:
     """Returns the address of a device with what the lab file says about it."""
     found = parse_address(device.address)
-    given: dict[str, Any] = {"name": device.name, "python": device.python, "root": device.root, "config": device.config}
+    names = ("name", "python", "root", "config", "power_mode")
+    given: dict[str, Any] = {name: getattr(device, name) for name in names}
     return replace(found, **{key: value for key, value in given.items() if value})
 
 
