@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Feeds:
-    """Batches of a split as (number of samples, input name -> array); an incomplete last batch is left out.
+    """Batches of a split as (number of samples, input name -> array).
+
+    An incomplete last batch is filled up with the first samples of the split, so that every sample is seen by a model
+    whose batch axis is fixed, however few there are.
 
     Attributes:
         data: The `data.json`.
@@ -37,9 +40,19 @@ class Feeds:
         from edgewright.data import open_data
 
         names = [tensor.name for tensor in self.tensors]
+        first: Feed = {}
         for samples, _, feed in open_data(self.data, self.tensors).batches(self.split, self.size, self.limit):
-            if len(samples) == self.size:
-                yield len(samples), {name: feed[name] for name in names}
+            found = {name: feed[name] for name in names}
+            first = first or found
+            yield self.size, found if len(samples) == self.size else self._filled(found, first)
+
+    def _filled(self, feed: Feed, first: Feed) -> Feed:
+        """Repeats the first samples behind those of `feed`; where there is but one batch these are its own."""
+        import numpy as np
+
+        return {
+            name: np.resize(np.concatenate([a, first[name]]), (self.size, *a.shape[1:])) for name, a in feed.items()
+        }
 
 
 def feeds_of(model: onnx_ir.Model, data: Path, split: str = "calibration", limit: int | None = None) -> Feeds:

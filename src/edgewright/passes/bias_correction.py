@@ -46,7 +46,7 @@ class BiasCorrection:
     """
 
     name: ClassVar[str] = "bias-correction"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("float", "data")
     quantises: ClassVar[bool] = True

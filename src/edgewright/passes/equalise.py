@@ -33,7 +33,7 @@ class Equalise:
     """
 
     name: ClassVar[str] = "equalise"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("data",)
 

@@ -47,7 +47,7 @@ class SensitivityStep:
     """
 
     name: ClassVar[str] = "sensitivity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     gives_model: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("statistics", "data")

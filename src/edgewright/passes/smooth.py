@@ -41,7 +41,7 @@ class Smooth:
     """
 
     name: ClassVar[str] = "smooth"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("data",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from edgewright.graph.blockwise import Floats
-    from edgewright.graph.statistics import Feed
 
 ROUND, GPTQ = "round", "gptq"
 COMPUTE = {"float32": 1, "int8": 4}
@@ -38,7 +37,7 @@ class WeightsOnly:
     """
 
     name: ClassVar[str] = "weights-only"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
     needs: ClassVar[tuple[str, ...]] = ("data",)
     quantises: ClassVar[bool] = True
@@ -84,6 +83,7 @@ class WeightsOnly:
         self, model: onnx_ir.Model, nodes: tuple[onnx_ir.Node, ...], inputs: Mapping[str, Path]
     ) -> dict[str, Floats]:
         from edgewright.graph import weights_only
+        from edgewright.passes._feeds import feeds_of
         from edgewright.passes._infer import open_infer
 
         if "data" not in inputs:
@@ -95,14 +95,8 @@ class WeightsOnly:
         values = {value.name: value for node in copy.graph for value in node.outputs}
         copy.graph.outputs.clear()
         copy.graph.outputs.extend(values[name] for name in names if name in values)
-        return weights_only.gather_grams(open_infer(copy), self._feeds(inputs["data"], model), names)
-
-    def _feeds(self, data: Path, model: onnx_ir.Model) -> Iterator[Feed]:
-        from edgewright.data import open_data
-        from edgewright.graph.load import tensor_specs
-
-        for _, _, feed in open_data(data, tensor_specs(model)[0]).batches("calibration", 1, self.limit):
-            yield feed
+        feeds = feeds_of(model, inputs["data"], limit=self.limit)
+        return weights_only.gather_grams(open_infer(copy), (feed for _, feed in feeds), names)
 
 
 plugin = WeightsOnly
