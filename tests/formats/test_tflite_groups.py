@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("ai_edge_litert.schema_py_generated")
 pytest.importorskip("onnxruntime")
 
-from ai_edge_litert import schema_py_generated as schema
 
 from edgewright.errors import SourceError
 from edgewright.formats.tflite.convert import to_onnx
@@ -24,16 +23,9 @@ from edgewright.graph.tidy import tidy
 from edgewright.sources._feeds import make_feeds
 from edgewright.sources._litert import interpreter_evaluator, with_outputs
 from edgewright.sources._verify import compare, onnxruntime_evaluator
+from edgewright.testing._tflite_options import options
 
 RNG = np.random.default_rng(31)
-
-
-def options(kind: str, **fields: Any) -> Any:
-    made = getattr(schema, f"{kind}OptionsT")()
-    for name, value in fields.items():
-        assert hasattr(made, name), name
-        setattr(made, name, value)
-    return made
 
 
 def ints(*values: Any) -> Any:

@@ -23,16 +23,9 @@ from edgewright.graph.tidy import tidy
 from edgewright.sources._feeds import make_feeds
 from edgewright.sources._litert import interpreter_evaluator, with_float_weights
 from edgewright.sources._verify import Difference, compare, onnxruntime_evaluator
+from edgewright.testing._tflite_options import options
 
 RNG = np.random.default_rng(7)
-
-
-def options(kind: str, **fields: Any) -> Any:
-    made = getattr(schema, f"{kind}OptionsT")()
-    for name, value in fields.items():
-        assert hasattr(made, name), name
-        setattr(made, name, value)
-    return made
 
 
 def weights(*shape: int) -> Any:

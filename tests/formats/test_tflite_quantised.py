@@ -24,19 +24,12 @@ from edgewright.graph.qdq import read_plan
 from edgewright.graph.tidy import tidy
 from edgewright.sources._litert import interpreter_evaluator
 from edgewright.sources._verify import onnxruntime_evaluator
+from edgewright.testing._tflite_options import options
 
 RNG = np.random.default_rng(23)
 SHAPE = (1, 6, 8, 4)
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 GRIDS = {"int8": (0.05, 3), "uint8": (0.05, 120), "int16": (0.0002, 0)}
-
-
-def options(kind: str, **fields: Any) -> Any:
-    made = getattr(schema, f"{kind}OptionsT")()
-    for name, value in fields.items():
-        assert hasattr(made, name), name
-        setattr(made, name, value)
-    return made
 
 
 class Weights:
