@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import edgewright
 from edgewright.core.measured import Measured
-from edgewright.errors import ToolchainMissing
+from edgewright.report import power, telemetry
+from edgewright.report.html import page_parts
+from edgewright.report.power import power_text
 from edgewright.report.rows import conditions
 from edgewright.search import wording
 
@@ -97,24 +98,65 @@ def devices_table(found: Sequence[Measured], console: Console | None = None) -> 
                 console.print(Text(f"{row.device}: {line}", style="dim"), soft_wrap=True)
         for node, op, share in row.operators:
             console.print(Text(f"{row.device}: {op} {node}: {share}", style="dim"), soft_wrap=True)
+    for each in found:
+        if each.power is not None:
+            console.print(Text(f"\n{each.device.name}\n{power_text(each.power)}"), soft_wrap=True)
 
 
 def devices_html(found: Sequence[Measured]) -> str:
-    """Returns a page that opens offline and runs no script.
+    """Returns a page that opens offline; it runs a script only where there is something to plot.
 
     Raises:
-        ToolchainMissing: jinja2 is not installed.
+        ToolchainMissing: jinja2 or plotly is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ToolchainMissing("the page needs jinja2", hint='pip install "edgewright[build]"') from error
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("edgewright.report"), autoescape=True)
-    css = files("edgewright.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    pages = [_page(each, f"device-{index}") for index, each in enumerate(found)]
+    figures = {key: figure for page in pages for key, figure in page.figures.items()}
+    environment, parts = page_parts()
     return environment.get_template("devices.html.jinja").render(
+        **parts,
         subject=found[0].subject if found else "",
-        rows=[device_row(each) for each in found],
+        pages=pages,
         headers=_HEADERS,
-        css=css,
-        version=edgewright.__version__,
+        plots=figures,
+        captions=telemetry.CAPTIONS,
+        power_captions=power.CAPTIONS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One device: its row, and what the page draws of it.
+
+    Attributes:
+        row: See `DeviceRow`.
+        anchor: What the ids of its plots begin with.
+        over_time: Title, anchor and kinds of the plots over time, one per power mode.
+        power: The rows of the sweep and its headline; None where there was none.
+        power_kinds: Of the plots of the sweep.
+        figures: Id -> figure.
+    """
+
+    row: DeviceRow
+    anchor: str
+    over_time: tuple[tuple[str, str, tuple[str, ...]], ...]
+    power: tuple[tuple[power.PowerRow, ...], str] | None
+    power_kinds: tuple[str, ...]
+    figures: Mapping[str, Any]
+
+
+def _page(found: Measured, anchor: str) -> _Page:
+    sweep = found.power
+    points = [(p.mode, p.timing.conditions.telemetry) for p in sweep.points if p.timing] if sweep else []
+    series = [("", found.timing.conditions.telemetry), *points]
+    drawn = [(title, f"{anchor}-{index}", telemetry.plots(each)) for index, (title, each) in enumerate(series)]
+    figures = {f"{place}-{kind}": figure for _, place, kinds in drawn for kind, figure in kinds.items()}
+    bars = power.power_plots(sweep) if sweep else {}
+    figures |= {f"{anchor}-{kind}": figure for kind, figure in bars.items()}
+    return _Page(
+        row=device_row(found),
+        anchor=anchor,
+        over_time=tuple((title, place, tuple(kinds)) for title, place, kinds in drawn if kinds),
+        power=(power.power_rows(sweep), power.headline(sweep)) if sweep else None,
+        power_kinds=tuple(bars),
+        figures=figures,
     )

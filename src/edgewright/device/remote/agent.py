@@ -9,7 +9,7 @@
 {"do": "put", "digest": D, "name": path, "offset": 0} + data      -> {"size": bytes}
 {"do": "commit", "digest": D, "files": {path: digest}}            -> {"path": PATH}
 {"do": "start", "job": {...}}                  -> {"key": K, "state": "running"}
-{"do": "poll", "key": K, "offset": 0}          -> {"state", "lines", "offset", "progress", "result" | "error" | "log"}
+{"do": "poll", "key": K, "offset": 0}          -> {"state", "lines", "offset", "progress", "result" | "failure" | "log"}
 {"do": "drop", "key": K}                       -> {}
 ```
 

@@ -106,7 +106,7 @@ class Jobs:
         if state == DONE:
             answer["result"] = _json(folder / RESULT)
         if state == FAILED:
-            answer["error"] = _json(folder / ERROR)
+            answer["failure"] = _json(folder / ERROR)
         if state in (FAILED, STOPPED):
             answer["log"] = _tail(folder / LOG)
         return answer

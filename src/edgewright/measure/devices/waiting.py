@@ -42,7 +42,7 @@ def await_timing(
             break
         if found["state"] == FAILED:
             ask({"do": "drop", "key": key}, None)
-            raise _reported(found["error"], title)
+            raise _reported(found["failure"], title)
         if found["state"] in (STOPPED, UNKNOWN):
             left -= 1
             if not left:

@@ -23,8 +23,8 @@ TITLES = {
 HOW_TO_OPEN = {
     NSYS: "nsys-ui FILE; `nsys export --type sqlite FILE` gives a file whose kernels are listed here",
     NSYS_SQLITE: "sqlite3 FILE, or `nsys stats FILE`",
-    PERFETTO: "open https://ui.perfetto.dev and drop the file there; it stays on your machine",
-    CHROME: "open https://ui.perfetto.dev (or chrome://tracing) and drop the file there; it stays on your machine",
+    PERFETTO: "https://ui.perfetto.dev (drop the file there; it stays on your machine)",
+    CHROME: "https://ui.perfetto.dev or chrome://tracing (drop the file there; it stays on your machine)",
     SIMPLEPERF: "report_html.py -i FILE of the Android NDK, or https://profiler.firefox.com",
     PERF: "perf report -i FILE, or simpleperf report -i FILE",
     TRTEXEC: "a text editor; it lists every layer",
