@@ -11,12 +11,17 @@ from edgewright.core.target import Scheme
 from edgewright.errors import EdgewrightError
 from edgewright.graph import qdq
 from edgewright.graph.cost import model_cost
+from edgewright.graph.kinds import KINDS
 from edgewright.graph.opset import QDQ_OPSET, raise_opset
 from edgewright.graph.placement import WEIGHTED, Placement, decide
 from edgewright.graph.plan import describe
+from edgewright.graph.quantisers import numbers
 from edgewright.graph.schemes.predict import FLOAT, INTEGER, PREDICTED, predict
 from edgewright.graph.shapes import infer_shapes
 from edgewright.graph.statistics import Statistics, TensorStatistics, activations
+
+POSITIVE = ("Relu", "Abs", "Exp", "Sqrt", "Softplus", "Sigmoid", "HardSigmoid", "Softmax")
+PASSES = (*KINDS["data movement"], *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Add", "Mul"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +121,30 @@ def foretell(model: ir.Model, scheme: Scheme, machine: str = "") -> dict[str, st
     if scheme.name.split("-")[0] not in PREDICTED:
         return _by_the_list(quantised.graph, scheme, placement)
     values = {value.name or "" for value in (*activations(quantised.graph), *placement.values)}
-    made_up = Statistics(1, dict.fromkeys(values, TensorStatistics(-1.0, 1.0)))
+    positive = _never_negative(quantised.graph)
+    made_up = Statistics(1, {name: TensorStatistics(0.0 if name in positive else -1.0, 1.0) for name in values})
     try:
         qdq.apply(quantised.graph, describe(placement, scheme, made_up))
         return dict(predict(infer_shapes(quantised).graph, scheme, machine))
     except EdgewrightError:
         return _by_the_list(model.graph, scheme, placement)
+
+
+def _never_negative(graph: ir.Graph) -> set[str]:
+    """Returns the values that are zero at least: where these start at the smallest integer, runtimes drop the Relu."""
+    found: set[str] = set()
+    for node in graph:
+        data = [value for value in node.inputs if value is not None and value.dtype in (None, ir.DataType.FLOAT)]
+        passed = node.op_type in PASSES and bool(data) and all(v.name in found or _least(v) >= 0 for v in data)
+        if node.op_type in POSITIVE or passed or (node.op_type == "Clip" and _least(*node.inputs[1:2]) >= 0):
+            found.update(value.name or "" for value in node.outputs)
+    return found
+
+
+def _least(value: ir.Value | None = None) -> float:
+    """Returns the smallest number of a constant, -1 for anything else."""
+    known = numbers(value) if value is not None else None
+    return float(known.min()) if known is not None and known.size else -1.0
 
 
 def _by_the_list(graph: ir.Graph, scheme: Scheme, placement: Placement) -> dict[str, str]:
