@@ -224,6 +224,20 @@ class TestDigest:
         os.utime(root / "a.npz", ns=(1, 1))
         assert data_digest(spec(root)) != first
 
+    def test_by_content_a_fresh_copy_is_the_same_and_a_changed_one_is_not(self, root):
+        first = data_digest(spec(root), by_content=True)
+        assert first != data_digest(spec(root))
+        content = (root / "a.npz").read_bytes()
+        (root / "a.npz").unlink()
+        (root / "a.npz").write_bytes(content)
+        os.utime(root / "a.npz", ns=(1, 1))
+        assert data_digest(spec(root), by_content=True) == first
+        (root / "a.npz").write_bytes(content + b" ")
+        assert data_digest(spec(root), by_content=True) != first
+        (root / "a.npz").unlink()
+        with pytest.raises(DataError, match="cannot read"):
+            data_digest(spec(root), by_content=True)
+
     def test_code(self, root):
         (root / "mine.py").write_text("def f():\n    return []\n")
         made = data_spec(root, {"test": {"reader": "function", "function": "mine:f"}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from edgewright.core.recipe import Standing, Study
 from edgewright.report.evidence import NoEvidence
 from edgewright.report.html import report_html
 from edgewright.report.json_report import report_json
+from edgewright.report.junit import junit_xml
 from edgewright.report.standings import headline, standing_rows
 from edgewright.report.tables import print_study
 
@@ -47,6 +49,16 @@ def test_json_holds_the_standings(compared: Study) -> None:
         ("onnxruntime", 1.0),
         ("openvino", 1.34),
     ]
+
+
+def test_a_build_server_sees_them_as_properties(compared: Study) -> None:
+    found = {
+        suite.get("name"): {p.get("name"): p.get("value") for p in suite.iter("property")}
+        for suite in ET.fromstring(junit_xml(compared)).iter("testsuite")
+    }
+    assert found["onnxruntime"]["beside the best of all"] == "the best"
+    assert found["openvino"]["beside the best of all"] == "1.34x (95% 1.31 to 1.37, timed side by side)"
+    assert "beside the best of all" not in found["null"]
 
 
 def test_words_follow_the_objective(compared: Study) -> None:
