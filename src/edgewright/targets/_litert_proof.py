@@ -21,7 +21,7 @@ from edgewright.targets import _judge
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
 from edgewright.targets._tflite.options import Compiled
-from edgewright.targets._trace import spread
+from edgewright.targets._trace import traced
 
 RUNS = 4
 DELEGATE = "DELEGATE"
@@ -67,7 +67,7 @@ def prove(
     taken = delegated(file.read_bytes(), graph, artifact.session)
     times = _times(artifact, file, tries)
     total = sum(times.values()) or 1.0
-    return traced(hub, [_node(graph, i, i in taken, trace[i], times, total) for i in range(len(graph.operators))])
+    return traced(hub.model, [_node(graph, i, i in taken, trace[i], times, total) for i in range(len(graph.operators))])
 
 
 def delegated(content: bytes, graph: TfliteGraph, entries: Mapping[str, str]) -> frozenset[int]:
@@ -177,20 +177,6 @@ def _hybrid(graph: TfliteGraph, op: TfliteOperator) -> bool:
     floats = any(t.data is None and t.dtype == "float32" for t in read)
     stored = any(t.data is not None and t.scale and t.dtype in _SCALED for t in read)
     return floats and stored and op.op not in _UNPACKS
-
-
-def traced(hub: Hub, found: list[NodePlacement]) -> list[NodePlacement]:
-    """Adds the nodes that went into none by name, such as one that was folded into its neighbour."""
-    order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
-    found = [replace(node, source=tuple(s for s in node.source if s in order)) for node in found]
-    owner = spread(hub.model, {source: node.node for node in reversed(found) for source in node.source})
-    lost: dict[str, list[str]] = {}
-    for source, node in owner.items():
-        lost.setdefault(node, []).append(source)
-    return [
-        replace(node, source=tuple(sorted({*node.source, *lost.get(node.node, ())}, key=order.__getitem__)))
-        for node in found
-    ]
 
 
 def finished(artifact: Artifact, hub: Hub, placement: tuple[NodePlacement, ...]) -> Artifact:

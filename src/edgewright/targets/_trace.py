@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
+from edgewright.core.target import NodePlacement
 from edgewright.targets._intent import WEIGHTED, is_constant
 
 _LEADS = WEIGHTED | {"DequantizeLinear"}
@@ -30,6 +32,20 @@ def spread(model: ir.Model, known: Mapping[str, str]) -> dict[str, str]:
         if node.name not in owner and not _folded(node):
             _adopt(owner, node, (use.node for value in node.outputs for use in value.uses()))
     return owner
+
+
+def traced(model: ir.Model, found: Sequence[NodePlacement]) -> list[NodePlacement]:
+    """Adds the nodes of the model that went into none by name, such as one that was folded into its neighbour."""
+    order = {node.name or "": index for index, node in enumerate(model.graph)}
+    found = [replace(node, source=tuple(s for s in node.source if s in order)) for node in found]
+    owner = spread(model, {source: node.node for node in reversed(found) for source in node.source})
+    lost: dict[str, list[str]] = {}
+    for source, node in owner.items():
+        lost.setdefault(node, []).append(source)
+    return [
+        replace(node, source=tuple(sorted({*node.source, *lost.get(node.node, ())}, key=order.__getitem__)))
+        for node in found
+    ]
 
 
 def _adopt(owner: dict[str, str], node: ir.Node, around: Iterable[ir.Node | None]) -> None:

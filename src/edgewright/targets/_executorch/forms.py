@@ -80,10 +80,20 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
     return found
 
 
+def reduce_mean(data: Tensor, axes: Any = None, **attributes: Any) -> Tensor:
+    """Over both axes of images: with them kept, as a pool, and reshaped then."""
+    image = isinstance(axes, (list, tuple)) and data.dim() == _PLANE + 2
+    if image and not attributes.get("keepdims", 1) and {int(a) % data.dim() for a in axes} == {2, 3}:
+        return data.mean((2, 3), keepdim=True).flatten(1)
+    found: Tensor = OPERATORS["ReduceMean"](data, axes, **attributes)
+    return found
+
+
 FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
     OPERATORS["AveragePool"]: average_pool,
     OPERATORS["Clip"]: clip,
     OPERATORS["ConvTranspose"]: conv_transpose,
     OPERATORS["PRelu"]: prelu,
+    OPERATORS["ReduceMean"]: reduce_mean,
 }
 """The bridge's function -> ours."""

@@ -132,6 +132,12 @@ def _operators(exported: Any, origins: Mapping[str, tuple[str, ...]]) -> Iterato
             yield _operator(node, PORTABLE, None, origins)
 
 
+def plain_operators(exported: Any, origins: Mapping[str, tuple[str, ...]]) -> tuple[Operator, ...]:
+    """Returns the operators of a program that was exported and not lowered."""
+    nodes = (node for node in exported.graph.nodes if node.op == "call_function")
+    return tuple(_operator(node, PORTABLE, None, origins) for node in nodes)
+
+
 def _operator(node: fx.Node, where: str, part: int | None, origins: Mapping[str, tuple[str, ...]]) -> Operator:
     value = node.meta.get("val")
     value = value[0] if isinstance(value, (tuple, list)) else value
@@ -142,7 +148,8 @@ def _operator(node: fx.Node, where: str, part: int | None, origins: Mapping[str,
 
 def short(node: fx.Node) -> str:
     """Returns e.g. `aten.convolution` for `aten.convolution.default`."""
-    name = str(getattr(node.target, "__name__", node.target))
+    plain = isinstance(node.target, torch._ops.OpOverload)
+    name = str(node.target) if plain else str(getattr(node.target, "__name__", node.target))
     return name.rpartition(".")[0] or name
 
 

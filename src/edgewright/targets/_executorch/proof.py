@@ -12,7 +12,7 @@ from edgewright.targets._executorch.kernels import placed, unseen
 from edgewright.targets._executorch.lower import XNNPACK, Operator, Program
 from edgewright.targets._feed import Feed
 from edgewright.targets._hub import Hub
-from edgewright.targets._trace import spread
+from edgewright.targets._trace import traced
 
 RUNS = 4
 
@@ -33,7 +33,7 @@ def prove(artifact: Artifact, program: Program, hub: Hub, tries: Iterator[Feed])
     runs = runner.events()
     times = {time.node: time.microseconds for time in runner.operator_times()}
     found = placed(program.operators, runs[-1], times) if runs else unseen(program.operators)
-    return _traced(hub, _completed(found, program.operators))
+    return traced(hub.model, _completed(found, program.operators))
 
 
 def _ran(artifact: Artifact, program: Program, tries: Iterator[Feed]) -> ExecuTorchRunner:
@@ -70,20 +70,6 @@ def _completed(found: list[NodePlacement], operators: Sequence[Operator]) -> lis
         elif operator.part in last and operator.where == XNNPACK and "quantize" not in operator.op:
             extra.setdefault(last[operator.part], []).extend(operator.source)
     return [replace(n, source=tuple(dict.fromkeys((*n.source, *extra.get(i, ()))))) for i, n in enumerate(found)]
-
-
-def _traced(hub: Hub, found: list[NodePlacement]) -> list[NodePlacement]:
-    """Adds the nodes of the model that went into none by name, such as one that was folded into its neighbour."""
-    order = {node.name or "": index for index, node in enumerate(hub.model.graph)}
-    found = [replace(node, source=tuple(s for s in node.source if s in order)) for node in found]
-    owner = spread(hub.model, {source: node.node for node in reversed(found) for source in node.source})
-    lost: dict[str, list[str]] = {}
-    for source, node in owner.items():
-        lost.setdefault(node, []).append(source)
-    return [
-        replace(node, source=tuple(sorted({*node.source, *lost.get(node.node, ())}, key=order.__getitem__)))
-        for node in found
-    ]
 
 
 def said(placement: Sequence[NodePlacement]) -> str:

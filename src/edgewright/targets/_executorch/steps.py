@@ -102,14 +102,19 @@ class Weights(nn.Module):
         return made
 
 
-def to_steps(model: ir.Model) -> Steps:
+def to_steps(model: ir.Model, *, integers: bool = True) -> Steps:
     """Converts a prepared model; every constant is shared with no one.
+
+    Args:
+        model: The graph.
+        integers: Write quantisers as PyTorch's quantisation does and keep weights in integers; else they are computed
+            as the bridge does, in float.
 
     Raises:
         SourceError: The bridge cannot convert a node.
     """
     module = to_torch(model).eval().requires_grad_(False)
-    made = _Maker(module, integer_weights(model.graph))
+    made = _Maker(module, integer_weights(model.graph) if integers else {}, keep=integers)
     made.convert()
     return made.finish()
 
@@ -120,6 +125,7 @@ class _Maker:
 
     module: fx.GraphModule
     integers: Mapping[str, str]
+    keep: bool
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     count: int = 0
 
@@ -147,7 +153,7 @@ class _Maker:
         name = str(node.meta.get("onnx"))
         if node.target is _DEQUANTIZE and self._constant(node.args[0]):
             self._unpacked(node, name, integers=name in stored)
-        elif node.target in (_QUANTIZE, _DEQUANTIZE) and (numbers := self._per_tensor(node)) is not None:
+        elif self.keep and node.target in (_QUANTIZE, _DEQUANTIZE) and (numbers := self._per_tensor(node)) is not None:
             kind = Quantize if node.target is _QUANTIZE else Dequantize
             self._step(node, kind(*numbers), (node.args[0],), (name,))
         else:

@@ -25,6 +25,7 @@ from edgewright.targets._micro.layout import BOARD, HOST
 from edgewright.targets._micro.support import unsupported
 from edgewright.targets._tflite.compile import compile_model
 from edgewright.targets._tflite.options import Compiled, Options
+from edgewright.targets._trace import traced
 
 _SHOWN = 8
 
@@ -131,4 +132,4 @@ def placement(hub: Hub, built: Built) -> list[NodePlacement]:
         )
         for number, op in enumerate(graph.operators)
     ]
-    return _litert_proof.traced(hub, found)
+    return traced(hub.model, found)
