@@ -92,6 +92,7 @@ class ProjectFile:
         search: What is tried and for how long.
         recipes: `[[recipes]]`: sequences of passes of one's own.
         output: Where results go.
+        lab: File that names devices, for the `device` of targets.
     """
 
     schema: int
@@ -108,6 +109,7 @@ class ProjectFile:
     search: SearchConfig = field(default_factory=SearchConfig)
     recipes: tuple[RecipeConfig, ...] = ()
     output: OutputConfig = OutputConfig()
+    lab: str = "lab.toml"
 
 
 @dataclass(frozen=True, slots=True)

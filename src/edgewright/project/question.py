@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import mmap
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgewright.core.codec import encode, encode_json
 from edgewright.core.data import SPLITS
 from edgewright.core.digest import Digest, digest_json
-from edgewright.core.recipe import StepSpec
+from edgewright.core.recipe import StepSpec, TargetSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import code_digest, data_digest, data_spec
 from edgewright.engine.execute import Input
@@ -49,7 +50,7 @@ def ask(project: Project, work: Path, *, by_content: bool = False) -> Request:
         model=model,
         data=_data(project, work, by_content),
         code=_metric_code(project),
-        targets=project.targets,
+        targets=_reached(project),
         recipes=project.recipes,
         quality=file.quality,
         budget=file.budget,
@@ -57,6 +58,18 @@ def ask(project: Project, work: Path, *, by_content: bool = False) -> Request:
         golden=file.output.golden,
         origin={"source": _shown(file.model.source)},
     )
+
+
+def _reached(project: Project) -> tuple[TargetSpec, ...]:
+    """Returns the targets, the names of devices replaced by the addresses that the lab file gives."""
+    if not any(target.device for target in project.targets):
+        return project.targets
+    from edgewright.measure.devices import Lab, load_lab
+    from edgewright.measure.devices.lab import device_of
+
+    file = project.root / project.file.lab
+    lab = load_lab(file) if file.is_file() else Lab(())
+    return tuple(replace(t, device=str(device_of(t.device, lab))) if t.device else t for t in project.targets)
 
 
 def _require_splits(data: Mapping[str, Any]) -> None:
