@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from edgewright.runtimes._require import require
@@ -40,13 +41,17 @@ def require_coremltools() -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what coremltools logs below the level of an error, and its progress bars."""
+    """Holds back what coremltools prints, logs below the level of an error, and draws as progress bars.
+
+    What fails raises, with the message that is printed.
+    """
     logger = logging.getLogger(_LOGGER)
     before = logger.level
     logger.setLevel(logging.ERROR)
     bars = _without_bars()
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.setLevel(before)
         for bar, given in bars:

@@ -70,7 +70,11 @@ def _number(program: ExportedProgram, numbers: Mapping[str, int]) -> None:
 
 
 def decomposed(module: fx.GraphModule) -> None:
-    """Replaces the quantisers of a converted module by PyTorch's own, in place; blocks of weights stay as they are."""
+    """Replaces the quantisers of a converted module by PyTorch's own, in place; blocks of weights stay as they are.
+
+    Stored weights of one scale get it once per channel: coremltools casts a scalar zero point to a type that MIL has
+    from iOS 17 on only.
+    """
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in (quantize_linear, dequantize_linear):
             made = _quantiser(module, node)
@@ -90,9 +94,16 @@ def _quantiser(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     points = torch.zeros(scales.shape, dtype=kind) if zeros is None else zeros
     limits = torch.iinfo(kind)
     verb = "quantize" if node.target is quantize_linear else "dequantize"
+    stored = _constant(module, tensor)
     with module.graph.inserting_before(node):
-        if scales.numel() == 1:
-            numbers: tuple[Any, ...] = (float(scales), int(points))
+        if scales.numel() == 1 and stored is not None and stored.dim():
+            scale, zero = (
+                _buffer(module, node, n.reshape(-1).expand(stored.shape[0]).clone()) for n in (scales, points)
+            )
+            numbers: tuple[Any, ...] = (scale, zero, 0)
+            operator = getattr(_OPERATORS, f"{verb}_per_channel").default
+        elif scales.numel() == 1:
+            numbers = (float(scales), int(points))
             operator = getattr(_OPERATORS, f"{verb}_per_tensor").default
         else:
             numbers = (scale, zero or _buffer(module, node, points), node.kwargs.get("axis", 1))
@@ -101,7 +112,9 @@ def _quantiser(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 
 def _buffer(module: fx.GraphModule, node: fx.Node, values: torch.Tensor) -> fx.Node:
-    name = f"{node.name}_zero_point"
+    name = f"{node.name}_number"
+    while hasattr(module, name):
+        name += "_"
     module.register_buffer(name, values)
     return module.graph.get_attr(name)
 

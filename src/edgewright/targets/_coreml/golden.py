@@ -15,7 +15,7 @@ from edgewright.targets._coreml.image import Image
 from edgewright.targets._coreml.prepare import Prepared
 from edgewright.targets._feed import Feed, synthetic
 
-SAMPLES = 8
+SAMPLES = 4
 FILE, SCRIPT = "golden.npz", "prove_on_mac.py"
 
 

@@ -20,7 +20,7 @@ from edgewright.targets._coreml.weights import Weight, weights
 
 SMALL = 16
 """Constants of fewer values are numbers that operations are configured with, and are not compared."""
-_EXACT, _HALF, _LOSSY = 2e-6, 1.5e-3, 0.6
+_EXACT, _HALF = 2e-6, 1.5e-3
 _HINT = "this is a defect of the converter or of Edgewright: report it with the model"
 
 
@@ -33,7 +33,7 @@ class Compared:
         operation: Who reads it.
         error: Largest difference to the model's, over the largest magnitude there; None where the model has none of
             that size.
-        allowed: Largest error of its form.
+        allowed: Largest error of its form: rounding; for a palette, what its nearest entries leave.
     """
 
     weight: Weight
@@ -62,7 +62,7 @@ def prove(
         StepFailed: The package says something else than the model, or compression that was asked for did not happen.
     """
     _require_border(program, *border)
-    compared = tuple(compare(program, model, sources, form))
+    compared = tuple(compare(program, model, sources))
     wrong = [c for c in compared if c.error is not None and c.error > c.allowed]
     if wrong:
         first = wrong[0]
@@ -90,7 +90,7 @@ def _require_border(program: Program, inputs: tuple[TensorSpec, ...], outputs: t
             )
 
 
-def compare(program: Program, model: ir.Model, sources: Mapping[str, tuple[str, ...]], form: str) -> Iterator[Compared]:
+def compare(program: Program, model: ir.Model, sources: Mapping[str, tuple[str, ...]]) -> Iterator[Compared]:
     """Yields every tensor of weights that an operation of the program reads, once, beside the model's."""
     stored, seen = weights(program), set[str]()
     nodes = {node.name or "": node for node in model.graph}
@@ -103,8 +103,8 @@ def compare(program: Program, model: ir.Model, sources: Mapping[str, tuple[str, 
             seen.add(weight.name)
             made_from = [nodes[name] for name in sources.get(operation.name, ()) if name in nodes]
             candidates = [array for node in made_from for array in arrays_of(node)]
-            errors = [e for array in candidates for e in _errors(weight.real, array)]
-            yield Compared(weight, operation.name, min(errors, default=None), _allowed(weight, form))
+            found = min((pair for array in candidates for pair in _errors(weight, array)), default=(None, 0.0))
+            yield Compared(weight, operation.name, *found)
 
 
 def _read_by(operation: Operation, stored: Mapping[str, Weight]) -> Iterator[Weight]:
@@ -116,20 +116,24 @@ def _read_by(operation: Operation, stored: Mapping[str, Weight]) -> Iterator[Wei
                 yield Weight(f"{operation.name}/constant", value.dtype, value.value, value.size)
 
 
-def _allowed(weight: Weight, form: str) -> float:
-    if weight.levels:
-        return _LOSSY
-    return _HALF if weight.real.dtype == np.float16 else _EXACT
-
-
-def _errors(found: NDArray[Any], wanted: NDArray[Any]) -> Iterator[float]:
-    """Yields relative errors of `found` for every order of axes in which the converter may have stored it."""
+def _errors(weight: Weight, wanted: NDArray[Any]) -> Iterator[tuple[float, float]]:
+    """Yields the error, and the largest one allowed, for every order of axes in which it may be stored."""
+    found = weight.real
     if found.size != wanted.size:
         return
+    rounding = _HALF if found.dtype == np.float16 else _EXACT
     for array in _orders(wanted, found.shape):
-        top = float(np.max(np.abs(array)))
+        top = float(np.max(np.abs(array))) or 1.0
         gap = float(np.max(np.abs(found.astype(np.float64) - array)))
-        yield gap / top if top else gap
+        yield gap / top, rounding + (_to_nearest(array, found) / top if weight.levels else 0.0)
+
+
+def _to_nearest(array: NDArray[Any], found: NDArray[Any]) -> float:
+    """Returns how far the value farthest from every entry of a palette is from the nearest one."""
+    table = np.unique(found.astype(np.float64))
+    above = np.searchsorted(table, array).clip(0, len(table) - 1)
+    below = (above - 1).clip(0)
+    return float(np.max(np.minimum(np.abs(array - table[above]), np.abs(array - table[below]))))
 
 
 def _orders(array: NDArray[Any], shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
