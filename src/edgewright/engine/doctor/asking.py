@@ -45,13 +45,12 @@ PROGRAMS = (
         "chromium",
         ("chromium", "chromium-browser", "google-chrome"),
         ("--version",),
-        "pictures of report pages",
+        "looking at report pages without a screen",
         "apt install chromium",
     ),
     Program("ssh", ("ssh",), ("-V",), "devices at ssh://", "apt install openssh-client"),
     Program("adb", ("adb",), ("--version",), "Android devices at adb://", "apt install adb"),
-    Program("g++", ("g++",), ("--version",), "microcontroller firmware built on this machine", "apt install g++"),
-    Program("ffmpeg", ("ffmpeg",), ("-version",), "videos with unusual codecs", "apt install ffmpeg"),
+    Program("g++", ("g++",), ("--version",), "compiling exported microcontroller sources here", "apt install g++"),
     Program(
         "trtexec", ("trtexec", "/usr/src/tensorrt/bin/trtexec"), (), "TensorRT engines by hand", "part of TensorRT"
     ),
