@@ -17,6 +17,7 @@ from edgewright.core.target import NodePlacement, OperatorTime
 from edgewright.errors import Corrupt, UsageError
 from edgewright.project.traces import export
 from edgewright.report import write_report
+from edgewright.report.devices import devices_html
 from edgewright.report.evidence import NoEvidence
 from edgewright.report.traces import attach, attached, chrome_trace
 from edgewright.report.traces.kinds import HOW_TO_OPEN, TITLES, kind_of
@@ -183,13 +184,26 @@ def test_a_report_from_before_takes_traces_too(output: Path, tmp_path: Path) -> 
     assert written.index('<section id="traces"') < written.index('<section id="environment"')
 
 
+def test_a_page_of_measured_devices_takes_traces_too(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(devices_html([]))
+    (tmp_path / "gpu.nsys-rep").write_bytes(b"\0 something")
+    [found] = attach(page, [tmp_path / "gpu.nsys-rep"])
+    assert found.kind == "nsys"
+    assert 'href="traces/gpu.nsys-rep" download' in page.read_text()
+    page.write_text("hello")
+    with pytest.raises(UsageError, match="no place for traces"):
+        attach(page, [tmp_path / "gpu.nsys-rep"])
+    assert page.read_text() == "hello"
+
+
 def test_what_is_refused_leaves_nothing_behind(output: Path, tmp_path: Path) -> None:
     (tmp_path / "long.pftrace").write_bytes(bytes(2 << 20))
     with pytest.raises(UsageError, match=r"2\.1 MB, at most"):
         attach(output, [tmp_path / "long.pftrace"], largest=1 << 20)
     with pytest.raises(UsageError, match="is no file"):
         attach(output, [tmp_path / "missing"])
-    with pytest.raises(UsageError, match=r"holds no report\.html"):
+    with pytest.raises(UsageError, match=r"there is no report .*report\.html"):
         attach(tmp_path, [tmp_path / "long.pftrace"])
     assert attached(output) == ()
     assert not (output / "traces").exists()

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("attach")
 def attach(
-    output: Annotated[Path, typer.Argument(help="Output folder of `edgewright optimize`.")],
+    output: Annotated[Path, typer.Argument(help="Output folder of `edgewright optimize`, or a page.")],
     files: Annotated[list[Path], typer.Argument(help="Nsight Systems, Perfetto, simpleperf, Chrome JSON, trtexec.")],
     largest: Annotated[int, typer.Option(min=1, help="Most megabytes of one file.")] = 512,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -28,7 +28,7 @@ def attach(
         return
     for each in found:
         typer.echo(f"{each.name}: {each.title}{f', {each.note}' if each.note else ''}")
-    typer.echo(f"report: {output / 'report.html'}")
+    typer.echo(f"report: {output if output.suffix == '.html' else output / 'report.html'}")
 
 
 @app.command("export")

@@ -23,7 +23,7 @@ from edgewright.store.files import digest_file, full_disk_explained, write_atomi
 FOLDER, INDEX, PAGE = "traces", "traces.json", "report.html"
 LARGEST_BYTES = 512 << 20
 BEGIN, END = "<!-- traces -->", "<!-- end of traces -->"
-_BEFORE = '<section id="environment"'
+_BEFORE = ('<section id="environment"', "</main>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +63,35 @@ class Attached:
 
 
 def attach(output: Path, files: Sequence[Path], *, largest: int = LARGEST_BYTES) -> tuple[Attached, ...]:
-    """Copies files into `traces` of an output folder and lists them in its report; returns all that are there.
+    """Copies files into the folder `traces` beside a report and lists them in it; returns all that are there.
 
     A file that is there already is not copied again; another of the same name gets a number.
 
     Args:
-        output: Output folder of a search: it holds `report.html`.
+        output: Output folder of a search, which holds `report.html`; or a page, such as that of measured devices.
         files: The traces.
         largest: Most bytes of one file.
 
     Raises:
-        UsageError: A file is not there or too large, or the folder holds no report.
+        UsageError: A file is not there or too large, or there is no report.
         OutOfSpace: The disk is full; what was there before stays.
     """
-    if not (output / PAGE).is_file():
-        raise UsageError(f"{output} holds no {PAGE}", hint="name the output folder of `edgewright optimize`")
+    page = output if output.suffix == ".html" else output / PAGE
+    if not page.is_file():
+        hint = "name the output folder of `edgewright optimize`, or a page that Edgewright wrote"
+        raise UsageError(f"there is no report {page}", hint=hint)
     for file in files:
         _refuse(file, largest)
-    folder = output / FOLDER
+    folder = page.parent / FOLDER
     folder.mkdir(exist_ok=True)
-    known = {each.digest: each for each in attached(output)}
+    known = {each.digest: each for each in attached(page.parent)}
     for file in files:
         digest = digest_file(file)
         if digest not in known:
             known[digest] = _copied(file, folder, digest, {each.name for each in known.values()})
     found = tuple(known.values())
     write_atomic(folder / INDEX, encode_json(found))
-    page = (output / PAGE).read_text(encoding="utf-8")
-    write_atomic(output / PAGE, spliced(page, section(found)).encode())
+    write_atomic(page, spliced(page.read_text(encoding="utf-8"), section(found)).encode())
     return found
 
 
@@ -124,13 +125,20 @@ def section(found: Sequence[Attached]) -> str:
 
 
 def spliced(page: str, text: str) -> str:
-    """Puts the section into a page: in the place of the one that is there, else before the environment."""
+    """Puts the section into a page: in the place of the one that is there, else before the environment or at the end.
+
+    Raises:
+        UsageError: It is no page of ours.
+    """
     before, begins, rest = page.partition(BEGIN)
     _, ends, after = rest.partition(END)
     if begins and ends:
         return f"{before}{BEGIN}{text}{END}{after}"
-    before, place, after = page.rpartition(_BEFORE)
-    return f"{before}{BEGIN}{text}{END}\n{place}{after}" if place else page
+    for place in _BEFORE:
+        before, found, after = page.rpartition(place)
+        if found:
+            return f"{before}{BEGIN}{text}{END}\n{found}{after}"
+    raise UsageError("this page has no place for traces", hint="name a page that Edgewright wrote")
 
 
 def _refuse(file: Path, largest: int) -> None:
