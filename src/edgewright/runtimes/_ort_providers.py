@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,9 @@ PROVIDER = "edgewright.provider"
 OPTIONS = "edgewright.provider_options"
 """Session entry of our own: the provider's options, as one JSON object of strings."""
 RECORD = "session.record_ep_graph_assignment_info"
+_MADE = "onnxruntime_pybind_state.cc"
+"""Where a provider is made: errors from there are about the provider, not about the model."""
+_SOURCE = re.compile(r"^\S+\.cc:\d+ [^)]*\)( ?\[\w+\]| : \d+ : FAIL :)* ?")
 _INSTEAD = "pip uninstall -y onnxruntime && pip install {}"
 
 
@@ -87,9 +91,10 @@ _ALL = (
     Provider(
         "qnn",
         "QNNExecutionProvider",
-        "pip install onnxruntime-qnn",
+        "edgewright toolchain install onnxruntime-qnn, or: pip install onnxruntime-qnn",
         "onnxruntime-qnn",
         plugin="onnxruntime_qnn",
+        toolchain="onnxruntime-qnn",
         defaults={"backend_type": "htp", "offload_graph_io_quantization": "0"},
     ),
     Provider(
@@ -164,8 +169,6 @@ def obstacle(provider: Provider, device: Device) -> str:
         return "Core ML runs on macOS and iOS only"
     if provider.key == "xnnpack" and here and not _xnnpack_here():
         return f"this build of ONNX Runtime has no {provider.name}: {provider.install}"
-    if provider.key == "qnn" and here and simulates_qnn() and not is_installed(provider):
-        return f"no Qualcomm processor here, and its simulator is not installed: {provider.install}"
     return ""
 
 
@@ -198,15 +201,31 @@ def open_with(ort: Any, file: Path, options: Any, entries: Mapping[str, str], **
         session = _opened(ort, file, options, (provider, chosen), more)
         absent = provider.name not in session.get_providers()
     if absent:
-        raise ToolchainMissing(
-            f"{provider.name} cannot be loaded here, and ONNX Runtime {ort.__version__} would go on without it: "
-            + (said.reason() or "it does not say why"),
-            hint=f"install what the message names; the provider itself comes with: {provider.install}",
-        )
+        raise _unloadable(ort, provider, said.reason() or "it does not say why")
     return session
 
 
+def _unloadable(ort: Any, provider: Provider, why: str) -> ToolchainMissing:
+    return ToolchainMissing(
+        f"{provider.name} cannot be loaded here, and ONNX Runtime {ort.__version__} would go on without it: {why}",
+        hint=f"install what the message names; the provider itself comes with: {provider.install}",
+    )
+
+
 def _opened(ort: Any, file: Path, options: Any, wanted: tuple[Provider, dict[str, str]], more: dict[str, Any]) -> Any:
+    try:
+        return _session(ort, file, options, wanted, more)
+    except Exception as error:  # its exception classes share no base but Exception
+        if _MADE not in str(error):
+            raise
+        why = _plain(str(error))
+        if "option" in why.lower():
+            hint = "correct provider_options: ONNX Runtime's documentation of the provider lists them"
+            raise ConfigError(f"{wanted[0].name}: {why}", hint=hint) from error
+        raise _unloadable(ort, wanted[0], why) from error
+
+
+def _session(ort: Any, file: Path, options: Any, wanted: tuple[Provider, dict[str, str]], more: dict[str, Any]) -> Any:
     provider, chosen = wanted
     if provider.plugin:
         options.add_provider_for_devices(_devices(ort, provider), chosen)
@@ -253,7 +272,12 @@ class _Heard:
         """Returns its errors without time, place and colour, the first one first."""
         lines = [line for line in self.text.splitlines() if ":onnxruntime:" in line and "[E:" in line]
         lines = lines or [line for line in self.text.splitlines() if line.strip()]
-        return " ".join(lines[0].partition("] ")[2].split())[:600] if lines else ""
+        return _plain(lines[0].partition("] ")[2]) if lines else ""
+
+
+def _plain(message: str) -> str:
+    """Drops the place in ONNX Runtime's sources and the signature there from a message."""
+    return _SOURCE.sub("", " ".join(message.split()))[:600]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -51,7 +52,8 @@ class OnnxRuntime:
         provider = provider_of(artifact.session)
         if not provider.toolchain or (_installed() and is_here(require("onnxruntime", "onnxruntime"), provider)):
             return None
-        return toolchain_python(provider.toolchain)
+        python = toolchain_python(provider.toolchain)
+        return python if python != Path(sys.executable) else None
 
 
 def _installed() -> bool:

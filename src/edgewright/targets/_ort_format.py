@@ -2,12 +2,16 @@
 
 The graph is optimised up to the level `extended`, which fuses operators; the levels above it choose memory layouts for
 the processor at hand and are left to whoever opens the file. Integers stay signed where the plan has them signed, so
-that the file is the same on x86 and on ARM.
+that the file holds the same graph whether it is made on x86 or on ARM. Its bytes are not the same every time: ONNX
+Runtime writes initialisers in the order of a randomised hash table.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -89,17 +93,29 @@ def _open(ort: Any, file: Path, options: Any, entries: Mapping[str, str]) -> Any
 
 def _write_config(out: Path) -> None:
     """Lists operators and types with ONNX Runtime's own tool, which prints as it goes."""
-    from onnxruntime.tools.ort_format_model import create_config_from_models
-
+    create_config_from_models = _tool()
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with redirect_stdout(StringIO()):
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file to the garbage collector
             create_config_from_models([out / FILE], out / CONFIG, enable_type_reduction=True)
     finally:
         logging.disable(before)
     text = (out / CONFIG).read_text().replace(str(out), ".")
     (out / CONFIG).write_text(text)
+
+
+def _tool() -> Any:
+    """Imports ONNX Runtime's tool; the package around it would import PyTorch for another one, which takes seconds."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("onnxruntime.tools.ort_format_model").create_config_from_models
+    finally:
+        if hidden:
+            del sys.modules["torch"]
 
 
 def _compared(ort: Any, source: Path, target: Path, entries: Mapping[str, str], tries: Iterator[Feed]) -> list[str]:

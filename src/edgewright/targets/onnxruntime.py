@@ -85,7 +85,7 @@ class OnnxRuntimeTarget:
     @property
     def emulated(self) -> bool:
         """Whether what runs here is a simulator of the provider's processor: numbers count, times do not."""
-        return self.provider == "qnn" and is_installed(PROVIDERS["qnn"]) and simulates_qnn()
+        return self.provider == "qnn" and simulates_qnn()
 
     def elsewhere(self, device: Device) -> str:
         """Says why the artifact cannot run on `device`; empty where it can, or where something is to be installed."""
