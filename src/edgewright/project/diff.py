@@ -13,6 +13,8 @@ from edgewright.store.files import write_atomic
 if TYPE_CHECKING:
     from edgewright.search.release import Release, ReleaseDiff, Shipped, Timed, Tolerance
 
+LOCAL = "local"
+"""Name of the machine that measures itself."""
 NO_BUNDLES = "not timed here: a bundle is missing"
 
 
@@ -67,12 +69,22 @@ def _only(release: Release, targets: Sequence[str]) -> Release:
 def _timed(old: Shipped, new: Shipped, timing: Timing) -> Timed | str:
     from edgewright.search.release import time_in_turn
 
+    reason = _not_here(old) or _not_here(new)
+    if reason:
+        return f"not timed here: {reason}"
     if old.bundle is None or new.bundle is None:
         return NO_BUNDLES
     try:
         return time_in_turn(old.bundle, new.bundle, seconds=timing.seconds, progress=timing.progress)
     except ToolchainMissing as error:
         return f"not timed here: {error.message}"
+
+
+def _not_here(shipped: Shipped) -> str:
+    """Says why this machine's clock would tell nothing about a target; empty where it would."""
+    if shipped.quality is not None and shipped.quality.stand_in:
+        return f"{shipped.target} does not run on this machine"
+    return "" if shipped.device.name == LOCAL else f"{shipped.target} was measured on {shipped.device.name}"
 
 
 def _named(path: Path, other: Path) -> str:
