@@ -76,9 +76,9 @@ def kernels(engine: bytes) -> tuple[Kernel, ...]:
 
 def _kernels(program: str, types: Mapping[str, str]) -> list[Kernel]:
     starts = [match for match in _KERNEL.finditer(program) if match[1] not in _NOT_KERNELS]
-    ends = [match.start() for match in starts[1:]] + [len(program)]
+    ends = [*(match.start() for match in starts[1:]), len(program)]
     found = []
-    for match, end in zip(starts, ends, strict=True):
+    for match, end in zip(starts, ends, strict=False):
         body = program[match.end() : end]
         layers = _LAYERS.search(body)
         if layers is None:
