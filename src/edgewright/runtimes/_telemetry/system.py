@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from typing import Protocol
 COMMAND = "$ "
 """A source that begins so is a command; any other is the absolute path of a file."""
 _COMMAND_SECONDS = 5.0
+_FILE_BYTES = 1 << 16
+"""Files of sysfs have a page at most."""
 _MARK = "@@edgewright "
 
 
@@ -58,10 +61,16 @@ class LocalSystem:
         return shutil.which(command, path=self.path) is not None
 
     def _text(self, path: str) -> str:
+        """Reads a file in three system calls: several times cheaper than a text stream, and there are many of them."""
         try:
-            return (self.root / path.lstrip("/")).read_text(encoding="utf-8", errors="replace").strip("\0\n\t ")
+            file = os.open(f"{self.root}{path}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.read(file, _FILE_BYTES)
+            finally:
+                os.close(file)
         except OSError:  # sensors answer EAGAIN, EIO and ENODATA when they are asleep
             return ""
+        return data.decode("utf-8", "replace").strip("\0\n\t ")
 
     def _output(self, command: str) -> str:
         program, *arguments = shlex.split(command)
