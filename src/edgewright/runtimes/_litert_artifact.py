@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edgewright.core.target import Artifact, OperatorTime
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import Corrupt, DataError
-from edgewright.runtimes._inputs import check_inputs
+from edgewright.errors import Corrupt
+from edgewright.runtimes._blocks import Blocks
 from edgewright.runtimes._litert_apart import Apart
 from edgewright.runtimes._litert_io import SAME, Border, read_borders
 
@@ -57,15 +57,11 @@ class ArtifactRunner:
         self._takes = [borders.inputs.get(spec.name, SAME) for spec in self.inputs]
         self._gives = [borders.outputs.get(spec.name, SAME) for spec in self.outputs]
         self._free = [bool(spec.shape) and isinstance(spec.shape[0], str) for spec in self.inputs]
-        self._size = self._own_batch()
+        self._blocks = Blocks(self.inputs, self.outputs, self._own_batch(), self._block)
         self._apart = apart
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        check_inputs(self.inputs, inputs)
-        arrays = [inputs[spec.name] for spec in self.inputs]
-        count = next((len(a) for a, free in zip(arrays, self._free, strict=True) if free), self._size)
-        found = self._block(arrays) if count == self._size else self._blocks(arrays, count)
-        return {spec.name: array for spec, array in zip(self.outputs, found, strict=True)}
+        return self._blocks.run(inputs)
 
     def operator_times(self) -> tuple[OperatorTime, ...]:
         return () if self._apart is None else self._apart.times()
@@ -82,24 +78,6 @@ class ArtifactRunner:
         into = np.empty(tuple(int(size) for size in spec.shape), spec.dtype)
         self._takes[index].write(array, into)
         return into
-
-    def _blocks(self, arrays: Sequence[NDArray[Any]], count: int) -> list[NDArray[Any]]:
-        fixed = next((s for s in self.outputs if not s.shape or isinstance(s.shape[0], int)), None)
-        if fixed is not None:
-            raise DataError(
-                f'output "{fixed.name}" has no batch axis, so {count} samples cannot be run {self._size} at a time',
-                hint=f"feed batches of {self._size}, or compile with batch = {count}",
-            )
-        parts = [self._block(self._rows(arrays, at)) for at in range(0, count, self._size)]
-        return [np.concatenate(column)[:count] for column in zip(*parts, strict=True)]
-
-    def _rows(self, arrays: Sequence[NDArray[Any]], at: int) -> list[NDArray[Any]]:
-        rows = [a[at : at + self._size] if free else a for a, free in zip(arrays, self._free, strict=True)]
-        return [self._filled(a) if free else a for a, free in zip(rows, self._free, strict=True)]
-
-    def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
-        lacking = self._size - len(rows)
-        return np.concatenate([rows, np.repeat(rows[-1:], lacking, axis=0)]) if lacking else rows
 
     def _own_batch(self) -> int:
         for spec, border, free in zip(self._interpreter.inputs, self._takes, self._free, strict=True):

@@ -76,7 +76,8 @@ class _Pool:
     def take(self, library: Any, threads: int) -> int:
         """Returns the generation of a pool of `threads`."""
         if threads != self.threads:
-            library._unsafe_reset_threadpool(threads)
+            with _silent_stderr():
+                library._unsafe_reset_threadpool(threads)
             self.threads = threads
             self.generation += 1
         return self.generation
