@@ -36,20 +36,32 @@ class QuietContext:
         assert 0.0 <= fraction <= 1.0
 
 
-def compiled(target: str, proto: onnx.ModelProto, folder: Path, **fields: Any) -> Path:
-    """Compiles `proto` for `target` and returns the artifact folder.
+_COMPILED: dict[tuple[str, bytes, str], Mapping[str, bytes]] = {}
+"""Files of what this process has compiled: most checks look at the same few artifacts, and a compiler takes seconds."""
+
+
+def compiled(target: str, proto: onnx.ModelProto, folder: Path, *, anew: bool = False, **fields: Any) -> Path:
+    """Compiles `proto` for `target`, once per process, and returns the artifact folder.
 
     Args:
         target: Its name.
         proto: The model.
         folder: Empty; the hub model, scratch and artifact go below it.
+        anew: Compile it even if this process has done so before.
         fields: The target's configuration.
     """
     model, out = folder / "model", folder / "artifact"
     model.mkdir(parents=True)
     out.mkdir()
     onnx.save(proto, model / "model.onnx")
-    make(target, **fields).run({"model": model}, out, QuietContext(folder / "scratch"))
+    key = (target, proto.SerializeToString(deterministic=True), repr(sorted(fields.items())))
+    if anew or key not in _COMPILED:
+        make(target, **fields).run({"model": model}, out, QuietContext(folder / "scratch"))
+        _COMPILED[key] = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        return out
+    for name, content in _COMPILED[key].items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
     return out
 
 

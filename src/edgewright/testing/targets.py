@@ -215,7 +215,8 @@ def check_inputs_are_validated(target: str, folder: Path) -> None:
 
 def check_determinism(target: str, folder: Path) -> None:
     """Compiling twice gives the same bytes, but for the measured shares in `artifact.json`."""
-    first, second = (compiled(target, integers(target, quantized_conv), folder / name) for name in ("first", "second"))
+    proto = integers(target, quantized_conv)
+    first, second = (compiled(target, proto, folder / name, anew=True) for name in ("first", "second"))
     for name in load_artifact(first).files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     assert _timeless(load_artifact(first)) == _timeless(load_artifact(second))
@@ -251,7 +252,7 @@ def check_missing_toolchain(target: str, folder: Path) -> None:
         named = _extra_named_when_opening(path)
         assert named == make(target).extra or runtime.distribution in toolchain.distributions_of(named), named
         with expecting(ToolchainMissing, f"edgewright[{make(target).extra}]"):
-            compiled(target, integers(target, quantized_conv), folder / "absent")
+            compiled(target, integers(target, quantized_conv), folder / "absent", anew=True)
 
 
 def _extra_named_when_opening(artifact: Path) -> str:
