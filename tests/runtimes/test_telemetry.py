@@ -316,7 +316,7 @@ def test_sampling_goes_on_by_itself_at_little_cost(tmp_path: Path) -> None:
     with Sampler(nothing(tmp_path / "root"), interval=0.02) as sampler:
         time.sleep(0.4)
         log = sampler.stop()
-    assert 4 <= len(log.at) <= 22
+    assert 3 <= len(log.at) <= 22, "the first, the last, and some between"
     assert list(log.at) == sorted(log.at)
     assert log.cost < 0.02
 

@@ -118,7 +118,7 @@ def test_a_lab_device_is_held_in_its_mode_and_a_wrong_one_is_refused(board: str,
         assert device.power_modes().names == ("15W", "7W", "40W")
         timing = device.time(artifact, None, [inputs], Question())
         assert timing.conditions.telemetry is not None
-        assert (timing.conditions.telemetry.power_mode, timing.conditions.telemetry.power_w) == ("7w", 2.0)
+        assert (timing.conditions.telemetry.power_mode, timing.conditions.telemetry.power_w) == ("7W", 2.0)
         with pytest.raises(UsageError, match="is not one of this device"):
             device.time(artifact, None, [inputs], Question(power_mode="9W"))
     assert (tmp_path / "board/mode").read_text() == "0\n"

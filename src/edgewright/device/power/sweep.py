@@ -38,8 +38,10 @@ def known(modes: PowerModes | None = None) -> Known:
 
 
 @contextmanager
-def in_mode(name: str, machine: Machine | None = None, settle: float = SETTLE_SECONDS) -> Iterator[None]:
+def in_mode(name: str, machine: Machine | None = None, settle: float = SETTLE_SECONDS) -> Iterator[str]:
     """Holds this device in a power mode, and leaves it in the one it was in; an empty name changes nothing.
+
+    Yields the name of the mode as the device writes it.
 
     Args:
         name: As `chosen` takes it.
@@ -51,14 +53,14 @@ def in_mode(name: str, machine: Machine | None = None, settle: float = SETTLE_SE
         StepFailed: It does not take it on, or the first one cannot be put back.
     """
     if not name:
-        yield
+        yield ""
         return
     modes = find_modes(machine)
     (mode,) = chosen([name], modes.names(), modes.kind)
     with keep(modes, machine=machine):
         modes.choose(mode)
         time.sleep(settle)
-        yield
+        yield mode
 
 
 def sweep(

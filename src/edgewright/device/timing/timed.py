@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -80,7 +80,7 @@ def time_artifact(
     restore_left_over()
     load = load_average()
     with ExitStack() as stack:
-        stack.enter_context(in_mode(question.power_mode))
+        question = replace(question, power_mode=stack.enter_context(in_mode(question.power_mode)))
         watch = stack.enter_context(Watch())
         relay = stack.enter_context(Relay(artifact, samples, question.threads, question.session))
         candidate = other = Side(relay, blocks=[each.candidate for each in earlier])
