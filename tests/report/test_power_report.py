@@ -8,11 +8,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from edgewright.core.digest import Digest
+from edgewright.core.measured import Measured
 from edgewright.core.measurement import Conditions, Device, Ratio, Summary, Timing
 from edgewright.core.power import PowerPoint, PowerSweep
 from edgewright.core.recipe import Study
 from edgewright.core.telemetry import Series, Telemetry
 from edgewright.report import power, telemetry
+from edgewright.report.devices import devices_html
 from edgewright.report.evidence import NoEvidence
 from edgewright.report.html import report_html
 from edgewright.report.rows import conditions
@@ -113,15 +116,28 @@ def test_bars_mark_the_best_mode() -> None:
     assert list(power.power_plots(unknown)) == ["power-speed"]
 
 
-def test_page_of_a_sweep() -> None:
-    page = power.power_html(SWEEP, "detector <int8>", DEVICE)
+def measured(name: str, found: Telemetry | None, sweep: PowerSweep | None) -> Measured:
+    device = replace(DEVICE, name=name)
+    return Measured(
+        "detector <int8>", Digest("sha256:0"), "", "tensorrt", "int8", "tensorrt 10.7", device, timing(4.0, 1.0, found),
+        "golden inputs", power=sweep,
+    )  # fmt: skip
+
+
+def test_page_of_measured_devices() -> None:
+    page = devices_html([measured("orin", WATCHED, SWEEP), measured("plain", None, None)])
     assert "<int8>" not in page
     assert "<now>" not in page
     assert "not measured: needs a restart" in page
     places = set(re.findall(r'class="plot" id="([^"]+)"', page))
-    assert places == {"power-speed", "power-frugal", *(f"mode-{i}-{k}" for i in (0, 1) for k in telemetry.CAPTIONS)}
+    over_time = {f"device-0-{index}-{kind}" for index in range(3) for kind in telemetry.CAPTIONS}
+    assert places == {"device-0-power-speed", "device-0-power-frugal", *over_time}
     assert all(f'"{place}"' in page.partition('id="plots">')[2] for place in places)
     Balanced().feed(page)
+    plain = devices_html([measured("plain", None, None)])
+    assert "<script" not in plain
+    assert "script-src" not in plain
+    Balanced().feed(plain)
 
 
 class Balanced(HTMLParser):

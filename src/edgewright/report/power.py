@@ -1,4 +1,4 @@
-"""A sweep over power modes: a table, two plots, a page of its own."""
+"""A sweep over power modes: a table, two plots."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.core.measurement import Device
 from edgewright.core.power import PowerPoint, PowerSweep
 from edgewright.core.telemetry import Telemetry
-from edgewright.report import telemetry
-from edgewright.report.html import device_facts, page_parts
 from edgewright.search import wording
 
 Figure = dict[str, Any]
@@ -130,34 +127,3 @@ def _trace(name: str, role: str, modes: Sequence[str], known: dict[str, float]) 
         "width": 0.6,
         "hovertemplate": "%{x}: %{y:.4g}<extra></extra>",
     }
-
-
-def power_html(sweep: PowerSweep, title: str, device: Device) -> str:
-    """Returns a page of its own about a sweep, self-contained like every report.
-
-    Args:
-        sweep: What was found.
-        title: What was measured.
-        device: Where.
-
-    Raises:
-        ToolchainMissing: jinja2 or plotly is not installed.
-    """
-    figures = power_plots(sweep)
-    watched = [(point.mode, point.timing.conditions.telemetry) for point in sweep.points if point.timing]
-    over_time = [(mode, f"mode-{index}", telemetry.plots(found)) for index, (mode, found) in enumerate(watched)]
-    figures |= {f"{anchor}-{key}": figure for _, anchor, drawn in over_time for key, figure in drawn.items()}
-    environment, parts = page_parts()
-    return environment.get_template("power_page.html.jinja").render(
-        **parts,
-        title=title,
-        sweep=sweep,
-        rows=power_rows(sweep),
-        headline=headline(sweep),
-        source=next((point.timing.energy_note for point in sweep.points if point.timing and point.per_watt), ""),
-        captions=CAPTIONS,
-        over_time=[(mode, anchor, tuple(drawn)) for mode, anchor, drawn in over_time if drawn],
-        telemetry_captions=telemetry.CAPTIONS,
-        plots=figures,
-        device=device_facts(device),
-    )
