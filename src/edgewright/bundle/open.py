@@ -17,7 +17,7 @@ import msgspec
 
 from edgewright.bundle.archive import Archive, read_contents
 from edgewright.core.bundle import SCHEMA, GoldenPair, GoldenRef, Manifest, RuntimeRef, Variant
-from edgewright.core.codec import decode_stored
+from edgewright.core.codec import TYPES, decode_stored
 from edgewright.core.digest import Digest, digest_bytes
 from edgewright.core.target import Runner, RunOptions
 from edgewright.errors import Corrupt, ToolchainMissing, UsageError
@@ -288,7 +288,8 @@ def read_pairs(file: Path) -> tuple[GoldenPair, ...]:
     try:
         if file.stat().st_size > MAX_GOLDEN:
             raise ValueError(f"more than {MAX_GOLDEN} bytes")
-        return msgspec.convert(json.loads(file.read_bytes()), tuple[GoldenPair, ...])
+        with TYPES:
+            return msgspec.convert(json.loads(file.read_bytes()), tuple[GoldenPair, ...])
     except (OSError, ValueError, msgspec.ValidationError, RecursionError) as error:
         raise Corrupt(f"{file}: not a list of golden pairs: {error}", hint="pack the bundle anew") from error
 

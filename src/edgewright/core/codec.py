@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import threading
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ import msgspec
 from edgewright.errors import ConfigError
 
 T = TypeVar("T")
+TYPES = threading.RLock()
+"""msgspec 0.22 crashes the process when two threads look at a dataclass for the first time."""
 
 
 def decode(kind: type[T], data: Any, where: str) -> T:
@@ -31,7 +34,8 @@ def decode(kind: type[T], data: Any, where: str) -> T:
     """
     _refuse_unknown_keys(kind, data, where)
     try:
-        return msgspec.convert(data, kind)
+        with TYPES:
+            return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         hint = "correct or add it; the reference lists every key"
         raise ConfigError(f"{where}: {_reworded(str(error))}", hint=hint) from error
@@ -52,7 +56,8 @@ def decode_stored(kind: type[T], data: bytes) -> T:
         ValueError: It is not valid for `kind`.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        with TYPES:
+            return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
 

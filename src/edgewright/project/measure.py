@@ -31,7 +31,7 @@ from edgewright.engine.execute import Executor, Input
 from edgewright.errors import EdgewrightError, ToolchainMissing, UsageError
 from edgewright.measure._samples import MOST_BATCHES, run_inputs, save_inputs
 from edgewright.measure.devices import Connection
-from edgewright.measure.devices.bringing import bring_environment
+from edgewright.measure.devices.bringing import bring_environment, sent_python
 from edgewright.measure.devices.lab import LabDevice, address_of
 from edgewright.pipeline import Preprocess
 from edgewright.project.config import Project
@@ -288,7 +288,9 @@ def bring(device: Connection, job: Job, wheels: Path | None = None) -> str:
     """
     artifact = _subject(job.subject, local_device()).artifact
     needed = f"{find_runtime(artifact.runtime).distribution}=={artifact.runtime_version}"
-    return bring_environment(device.address, (needed,), wheels, device.progress)
+    told = bring_environment(device.address, (needed,), wheels, device.progress)
+    device.address = replace(device.address, python=sent_python(device.address))
+    return told
 
 
 def answers_of(device: LabDevice) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgewright.device.remote.agent import ROOT
 from edgewright.errors import ConnectionLost, StepFailed
 from edgewright.measure.devices.address import Address
 from edgewright.measure.devices.transports import ENVIRONMENT, bare_python, root_of, run_script
@@ -63,6 +64,11 @@ def bring_environment(
         progress(1.0, "installing")
         _install(address, wheels, hashlib.sha256("\n".join(sorted(digests.values())).encode()).hexdigest()[:16])
         return described(wheels)
+
+
+def sent_python(address: Address) -> str:
+    """Returns the path of the interpreter of the environment that was sent, for `Address.python`."""
+    return f"{address.root or f'~/{ROOT}'}/{ENVIRONMENT}/bin/python"
 
 
 def _send(address: Address, wheel: Path, digest: str) -> None:
