@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
@@ -33,6 +33,7 @@ from edgewright.runtimes.null import MAGIC
 DTYPES = ["bool", "uint8", "int8", "float16", "float32", "float64", "int64", "uint16", "complex64"]
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=5),
@@ -179,6 +180,14 @@ def test_a_process_that_does_not_read_is_given_up() -> None:
         pytest.raises(ConnectionLost, match="holds it on the moon gave no answer to run within"),
     ):
         channel.ask({"do": "run"}, {"x": np.zeros(1 << 20, np.float32)})
+
+
+def test_what_a_login_shell_prints_is_left_out() -> None:
+    script = f"echo welcome; echo; echo 'last login: today'; exec {sys.executable} -m edgewright.runtimes.host"
+    with Channel(Start(("sh", "-c", script)), "it", skip_noise=True) as channel:
+        assert channel.ask({"do": "memory"})[0]["peak_memory_bytes"] > 0
+    with Channel(Start(("sh", "-c", script)), "it") as channel, pytest.raises(Corrupt, match="not a line of JSON"):
+        channel.ask({"do": "memory"})
 
 
 def test_errors_of_other_kinds_are_step_failures(null: Path) -> None:
