@@ -47,7 +47,7 @@ class Nvpmodel:
 
     def current(self) -> str:
         """See `PowerModes`."""
-        number = parse_query(self.machine.run("nvpmodel", "-q"))
+        number = parse_query(self._query())
         names = {value: name for name, value in self._modes().items()}
         if number not in names:
             raise StepFailed(
@@ -89,6 +89,12 @@ class Nvpmodel:
         plain.choose(snapshot["mode"])
         if "clocks" in snapshot:
             self.machine.run("jetson_clocks", "--restore", snapshot["clocks"], root=True)
+
+    def _query(self) -> str:
+        try:
+            return self.machine.run("nvpmodel", "-q")
+        except StepFailed:  # older releases tell the mode to root alone
+            return self.machine.run("nvpmodel", "-q", root=True)
 
     def _modes(self) -> dict[str, int]:
         return parse_modes(self.machine.file(CONFIG).read_text(encoding="utf-8", errors="replace"))
