@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,26 @@ def board(tmp_path: Path) -> str:
     return f"local?python={python}&root={root / 'device'}&name=orin"
 
 
+@contextmanager
+def overloaded(counter: Path) -> Iterator[None]:
+    """Lets the board count over-current events, one every fifth of a second."""
+    ended = threading.Event()
+
+    def count() -> None:
+        events = 0
+        while not ended.wait(0.2):
+            events += 1
+            counter.write_text(f"{events}\n")
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def subject(linear: Any) -> Path:
     return Path(linear("model", np.random.default_rng(1).normal(size=(256, 256)) / 16, batch=1, layers=12))
 
@@ -116,8 +139,11 @@ def test_a_lab_device_is_held_in_its_mode_and_a_wrong_one_is_refused(board: str,
     np.savez(inputs, x=np.zeros((1, 256), np.float32))
     with connect(f"{board}&power_mode=7w") as device:
         assert device.power_modes().names == ("15W", "7W", "40W")
-        timing = device.time(artifact, None, [inputs], Question())
+        with overloaded(tmp_path / "board/sys/class/hwmon/hwmon1/oc1_event_cnt"):
+            timing = device.time(artifact, None, [inputs], Question())
+        assert timing.conditions.note.endswith("throttled during this measurement: over-current event OC1")
         assert timing.conditions.telemetry is not None
+        assert timing.conditions.telemetry.throttled
         assert (timing.conditions.telemetry.power_mode, timing.conditions.telemetry.power_w) == ("7W", 2.0)
         with pytest.raises(UsageError, match="is not one of this device"):
             device.time(artifact, None, [inputs], Question(power_mode="9W"))
