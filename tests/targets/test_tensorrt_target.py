@@ -263,6 +263,20 @@ def test_the_shipped_script_builds_and_explains_itself(tmp_path: Path, tensorrt_
 
 
 @pytest.mark.slow
+def test_an_artifact_opens_in_the_toolchain_up_to_the_driver(
+    tmp_path: Path, tensorrt_rtx: environments.Environment
+) -> None:
+    """An RTX GPU would run it there; without one the missing driver is what is told, not a missing package."""
+    out = compiled("tensorrt", conv_bn_relu(), tmp_path)
+    code = "import sys; from pathlib import Path; from edgewright.runtimes import open_runner\n"
+    code += "with open_runner(Path(sys.argv[1])): print('opened')"
+    script = tmp_path / "opens.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(EXAMPLES.parent / 'src')!r})\n{code}\n")
+    done = subprocess.run([tensorrt_rtx.interpreter, "-I", script, out], capture_output=True, text=True, check=False)
+    assert "opened" in done.stdout or "no NVIDIA driver here" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
 def test_operators_said_to_be_unknown_are_unknown_to_the_parser(
     tmp_path: Path, tensorrt_rtx: environments.Environment
 ) -> None:
