@@ -21,11 +21,10 @@ from edgewright.core.codec import encode, encode_json
 from edgewright.core.decision import decision_from_json
 from edgewright.core.measured import GoldenCheck, Measured
 from edgewright.core.measurement import Device, Quality, Timing
-from edgewright.core.power import PowerSweep
 from edgewright.core.recipe import StepSpec
 from edgewright.core.target import Artifact, OperatorTime, Runner, RunOptions
 from edgewright.data import data_digest, data_spec
-from edgewright.device.power import chosen, sweep
+from edgewright.device.power import Known, chosen, sweep
 from edgewright.device.timing.timed import Question
 from edgewright.engine.execute import Executor, Input
 from edgewright.errors import EdgewrightError, ToolchainMissing, UsageError
@@ -108,7 +107,7 @@ def measure(
 
 def measure_on(device: Connection, job: Job) -> Measured:
     """Measures on one device; see `measure`."""
-    machine = device.describe()
+    machine, modes = device.describe(), _modes(device, job.power_modes)
     subject = _subject(job.subject, machine)
     reference = _subject(job.reference, machine) if job.reference else None
     runtime = _runtime(device, subject.artifact)
@@ -117,6 +116,10 @@ def measure_on(device: Connection, job: Job) -> Measured:
         samples = save_inputs(batches, Path(work))
         question = _with_session(job.question, subject.session)
         sides = (subject.folder, reference.folder if reference else None)
+
+        def in_mode(mode: str) -> Timing:
+            return device.time(*sides, samples, replace(question, power_mode=mode))
+
         timing = device.time(*sides, samples, question)
         return Measured(
             subject=str(job.subject),
@@ -132,18 +135,20 @@ def measure_on(device: Connection, job: Job) -> Measured:
             golden=_golden(device, subject, job.question.threads),
             quality=_quality(device, job, subject, machine, Path(work)),
             operators=_operators(device, subject, job.question.threads, batches) if job.profile else (),
-            power=_power(
-                device, job.power_modes, lambda mode: device.time(*sides, samples, replace(question, power_mode=mode))
-            ),
+            power=sweep(*modes, in_mode, device.progress) if modes else None,
         )
 
 
-def _power(device: Connection, wanted: str, measure: Callable[[str], Timing]) -> PowerSweep | None:
-    """Measures in the power modes wanted: each a job of its own, which leaves the device in the mode it was in."""
+def _modes(device: Connection, wanted: str) -> tuple[Known, tuple[str, ...]] | None:
+    """Returns the power modes of a device and those to measure in, before anything is measured.
+
+    Raises:
+        UsageError: It has none, or none of that name.
+    """
     if not wanted:
         return None
-    modes = device.power_modes()
-    return sweep(modes, chosen(wanted, modes.names, modes.kind), measure, device.progress)
+    found = device.power_modes()
+    return found, chosen(wanted, found.names, found.kind)
 
 
 def _with_session(question: Question, session: Mapping[str, str]) -> Question:
