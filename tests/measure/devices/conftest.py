@@ -9,12 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from edgewright.core.codec import encode_json
+from edgewright.core.target import Artifact
+from edgewright.core.tensors import TensorSpec
+from edgewright.runtimes.null import MAGIC
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "/usr/sbin/sshd"
 
@@ -132,3 +137,19 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
     """A server of this test alone."""
     with serving(tmp_path / "sshd") as server:
         yield server
+
+
+@pytest.fixture
+def null(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes artifacts that compute nothing, and take no time to open: x [n, 256] -> y [n, 3]."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "model.null").write_bytes(MAGIC + name[:1].encode() * 64)
+        inputs, outputs = (TensorSpec("x", "float32", ("n", 256)),), (TensorSpec("y", "float32", ("n", 3)),)
+        made = Artifact("null", "null", "0.1.0", ">=0", ("model.null",), inputs, outputs, "float32")
+        (folder / "artifact.json").write_bytes(encode_json(made))
+        return folder
+
+    return make
