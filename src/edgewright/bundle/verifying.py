@@ -16,6 +16,7 @@ from edgewright.core.decision import Decision, decision_from_json
 from edgewright.core.digest import Digest
 from edgewright.errors import Corrupt
 from edgewright.runtimes import load_artifact
+from edgewright.runtimes._ort_custom import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class VerifyReport:
         pairs: Every golden pair of the variant that runs here.
         variant: What this machine runs: the name of a variant, or `default`.
         variants: Every artifact of the bundle and the machines that run it; all were checked.
+        native: Path in the bundle -> `system-machine` of every native library: code that runs in the process.
     """
 
     bundle: str
@@ -59,6 +61,7 @@ class VerifyReport:
     pairs: tuple[PairResult, ...]
     variant: str = DEFAULT
     variants: Mapping[str, str] = field(default_factory=dict)
+    native: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -107,7 +110,14 @@ def verify(path: Path, cache: Path | None = None) -> VerifyReport:
         pairs=_run_pairs(bundle, pairs),
         variant=bundle.runs,
         variants={**{v.name: str(v.when) for v in bundle.manifest.variants}, DEFAULT: _others(bundle)},
+        native=_native(bundle),
     )
+
+
+def _native(bundle: Bundle) -> dict[str, str]:
+    """Looks into every file: what a library is called, or where it lies, says nothing."""
+    kinds = {name: kind_of(bundle.folder / name) for name in sorted(bundle.manifest.files)}
+    return {name: kind for name, kind in kinds.items() if kind}
 
 
 def _others(bundle: Bundle) -> str:
