@@ -2,7 +2,8 @@
 
 The trace of a run names kernels, not operators. Both are in the same order, XNNPACK adds changes of layout and leaves
 out what it fused. So the two lists are walked side by side: a kernel belongs to the next operator of its kind, and
-never to one behind the next operator with weights.
+never to one behind the next operator with weights; one that may be a change of layout or type, never to one behind the
+next operator that is sure to have a kernel of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "aten.view_copy": ("Static Reshape", "Reshape", "Copy"),
     "aten.unsqueeze_copy": ("Static Reshape", "Static Expand Dims", "Copy"),
     "aten.permute_copy": ("Transpose",),
-    "aten.cat": ("Concat", "Copy"),
+    "aten.cat": ("Concat", "Copy", "Invalid Unary Op"),
     "aten.slice_copy": ("Slice", "Static Slice"),
     "aten.hardtanh": ("Clamp",),
     "aten.relu": ("Clamp",),
@@ -46,6 +47,10 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "quantized_decomposed.dequantize_per_tensor": ("Convert",),
 }
 """Operator -> first words of the kernels that compute it; others are called after it."""
+_FUSED = ("relu", "hardtanh", "clamp", "view_copy", "permute_copy", "unsqueeze_copy", "cat", "getitem", "clone")
+"""Operators that may leave no kernel; quantisers are such, too."""
+_LAYOUT = ("Transpose", "Convert", "Copy", "Static Reshape", "Invalid Unary Op")
+"""Kernels that XNNPACK may have added."""
 _NATIVE = "native_call_"
 _TYPES = re.compile(r"\((?:[A-Z]+), ([A-Z0-9, ]+)\)")
 _NUMBER = re.compile(r" #\d+$")
@@ -111,9 +116,15 @@ def _aligned(
                 found[at] = (operators[index],)
                 start = index + 1
                 break
-            if _KINDS.get(operators[index].op) is _PRODUCTS:
+            if _stops(event.kernel, operators[index]):
                 break
     return found
+
+
+def _stops(kernel: str, operator: Operator) -> bool:
+    if kernel.startswith(_LAYOUT):
+        return operator.op.rpartition(".")[2] not in _FUSED and "quantize_per" not in operator.op
+    return _KINDS.get(operator.op) is _PRODUCTS
 
 
 def _computes(kernel: str, operator: Operator, *, native: bool) -> bool:
@@ -150,4 +161,6 @@ def precision_of(kernel: str, owners: tuple[Operator, ...] = ()) -> str:
         return "integer" if kernel.startswith(_MOVES) else "int8"
     if types:
         return next((_WORDS[word] for word in types if word in _WORDS), "integer")
-    return owners[0].dtype if owners and owners[0].dtype.startswith(("float", "bfloat")) else "integer"
+    if not owners:
+        return "integer" if kernel.startswith(_LAYOUT) else "float32"
+    return owners[0].dtype if owners[0].dtype.startswith(("float", "bfloat")) else "integer"
