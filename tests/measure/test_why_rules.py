@@ -157,7 +157,7 @@ def test_every_fix_is_a_command_whose_passes_exist() -> None:
 
 def test_a_processor_that_saturates_gets_seven_bits() -> None:
     fix = diagnose(evidence(UNITS["dead range"])).suspects[0].fix
-    assert "scheme=onnxruntime-u8s7" in fix
+    assert "scheme=onnxruntime-u8s8-pairs" in fix
     safe = diagnose(evidence(UNITS["dead range"], safe_8_bits=True)).suspects[0].fix
     assert "scheme=onnxruntime-u8s8" in safe
 

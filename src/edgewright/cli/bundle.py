@@ -82,9 +82,7 @@ def _told(report: VerifyReport) -> str:
     if len(report.variants) > 1:
         lines += [f"  {name}: for {kind}" for name, kind in report.variants.items()]
         lines.append(f"  this machine runs {report.variant}")
-    lines += [
-        f"  native code, run with the rights of the caller: {name} ({kind})" for name, kind in report.native.items()
-    ]
+    lines += [f"  native code, runs with the caller's rights: {name} ({kind})" for name, kind in report.native.items()]
     lines += [
         f"  {'ok  ' if pair.ok else 'FAIL'} {pair.input}: difference {pair.difference:.3g}, allowed {pair.tolerance:g}"
         for pair in report.pairs

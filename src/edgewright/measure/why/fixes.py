@@ -11,7 +11,8 @@ from edgewright.core.expression import show_step
 from edgewright.core.recipe import StepSpec
 from edgewright.measure.why.evidence import Evidence
 
-SAFE_SCHEME = "onnxruntime-u8s7"
+SAFE_SCHEME = "onnxruntime-u8s8-pairs"
+"""Cannot saturate on any processor, at the speed of 8 bits and never coarser than weights of 7 bits."""
 _NARROW = {"onnxruntime-u8s8": SAFE_SCHEME}
 
 
