@@ -97,6 +97,23 @@ def test_the_ladder_ends_where_the_latency_breaks(
     assert found.best.gain.value == pytest.approx(2.5 * 8 / 6)
     assert found.best.p95_ms == pytest.approx(6.0)
     assert found.max_delay_ms == pytest.approx(2.0, abs=0.11)
+    assert found.difference <= 1e-6 < found.tolerance
+
+
+def test_a_model_that_mixes_its_samples_is_noticed(
+    classifier_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_times(monkeypatch, 2e-3, 0.5e-3)
+    run = decide.Decider._run
+
+    def mixed(self: Any, samples: list[Any], block: int) -> Any:
+        return [{"y": row["y"] + (len(samples) > 1) * np.arange(3)} for row in run(self, samples, block)]
+
+    monkeypatch.setattr(decide.Decider, "_run", mixed)
+    bundle = open_bundle(classifier_bundle, tmp_path / "cache")
+    found = tune(bundle, [np.ones(4)] * 3, Limits(largest=2, seconds=0.0), threads=1)
+    assert found.best.size == 2
+    assert found.difference > found.tolerance
 
 
 def test_no_batch_is_no_use_where_runs_cost_nothing_by_themselves(

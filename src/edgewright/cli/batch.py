@@ -103,7 +103,15 @@ def _show(found: Tuned) -> None:
     if any(row.ahead > 1 for row in found.tried):
         typer.echo('"8 of 32": batches of 8 with similar lengths, out of 32 samples that wait')
     typer.echo(f"best: {found.reason}")
+    typer.echo(_sameness(found))
     typer.echo(f"use:  --max-batch {found.best.size} --max-delay-ms {found.max_delay_ms:g}")
+
+
+def _sameness(found: Tuned) -> str:
+    told = f"decisions in batches and alone differ by at most {found.difference:.2g}"
+    if found.difference <= found.tolerance:
+        return told
+    return f"caution: {told}, more than rounding explains: does the model compute over its whole batch?"
 
 
 def _cells(row: Tried) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgewright.bundle.compare import difference, tolerance_for
 from edgewright.bundle.decide import Decider, open_decider
 from edgewright.bundle.open import Bundle
 from edgewright.core.measurement import Ratio
@@ -91,6 +92,8 @@ class Tuned:
         threads: Intra-operator threads.
         samples: Different samples that were used.
         rounds: Interleaved rounds.
+        difference: Largest difference between decisions made in the best batch and alone (`bundle.compare`).
+        tolerance: Up to which it is what rounding explains.
     """
 
     tried: tuple[Tried, ...]
@@ -101,6 +104,8 @@ class Tuned:
     threads: int
     samples: int
     rounds: int
+    difference: float = 0.0
+    tolerance: float = 0.0
 
 
 @dataclass(slots=True)
@@ -141,8 +146,11 @@ def tune(
     with open_decider(bundle, used) as decide:
         settings, stopped = _explore(bundle, decide, values, limits, used, progress)
         rounds = _interleave(decide, settings, values, limits, progress)
-    tried = tuple(_told(setting, settings[0], limits) for setting in settings)
-    return _chosen(tried, limits, stopped, used, len(values), rounds)
+        tried = tuple(_told(setting, settings[0], limits) for setting in settings)
+        found = _chosen(tried, limits, stopped, used, len(values), rounds)
+        apart = _difference(decide, found.best, values)
+    precision = (bundle.variant or bundle.manifest).precision
+    return replace(found, difference=apart, tolerance=tolerance_for(precision))
 
 
 def _explore(
@@ -214,6 +222,21 @@ def _time(decide: Decider, setting: _Setting, values: Sequence[Any], start: int,
         setting.closed_ms.append(1e3 * spent)
         took, count = took + spent, count + len(window)
     setting.per_sample.append(took / count)
+
+
+def _difference(decide: Decider, best: Tried, values: Sequence[Any]) -> float:
+    """Returns how far decisions in batches are from decisions alone.
+
+    More than rounding where the model computes over the whole batch: dynamic INT8 takes one scale for all its samples.
+    """
+    some = values[:LEAST_SAMPLES]
+    decide.reset()
+    alone = [decide(value) for value in some]
+    decide.reset()
+    window = best.size * best.ahead
+    together = [each for at in range(0, len(some), window) for each in decide.many(some[at : at + window], best.size)]
+    pairs = zip(alone, together, strict=True)
+    return max(float("inf") if isinstance(b, EdgewrightError) else difference(a, b) for a, b in pairs)
 
 
 def _windows(values: Sequence[Any], start: int, window: int, total: int) -> Iterator[list[Any]]:
