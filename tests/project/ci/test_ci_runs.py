@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ci-workflow")]
 
 COMPARE, OPTIMISE = "Compare with the last release", "Optimise and check the budget"
 PLANTED = {
-    "worse": ({"noise": 1.5}, r"top-1 on test went from .* paired on 400 samples\); a loss of at most 0\.50 points"),
+    # 13 of 400 samples lost, 2 gained: only the paired interval can tell that from chance
+    "worse": ({"noise": 0.2}, r"top-1 on test went from .* paired on 400 samples\); a loss of at most 0\.50 points"),
     "slower": ({"layers": 60}, r"a sample takes [\d.]+ times as long .* timed in turn here\); at most 1\.10 times"),
     "larger": ({"table": 4000}, r"size on disk went from .* \(\+[\d.]+%\); at most 10\.0% more is allowed"),
 }
