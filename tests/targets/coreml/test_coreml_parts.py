@@ -240,9 +240,10 @@ def test_pictures_come_back_from_the_tensors_they_became(colour: str, scale: flo
     shape = (4, 5) if colour == "gray" else (4, 5, 3)
     given_ = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     image = Image(colour, (scale,) * channels, tuple(bias + i / 7 for i in range(channels)))
-    tensor = image.normalised(given_)
-    assert tensor.shape == (1, channels, 4, 5)
-    np.testing.assert_array_equal(image.pixels(tensor), given_)
+    planes = image.planes(given_)
+    assert planes.shape == (1, channels, 4, 5)
+    factor, offset = (np.float32(n).reshape(1, -1, 1, 1) for n in (image.scale, image.bias))
+    np.testing.assert_array_equal(image.pixels(planes * factor + offset), given_)
 
 
 SPECS = (TensorSpec("x", "float32", ("batch", 3, 8, 8)),)

@@ -48,6 +48,9 @@ def convert(coremltools: Any, model: ir.Model, options: Options, images: Mapping
     from edgewright.targets._coreml.export import exported
 
     prepared = prepare(model, options)
+    for value in prepared.model.graph.inputs:
+        if value.name in images:
+            images[value.name].insert(prepared.model.graph, value)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

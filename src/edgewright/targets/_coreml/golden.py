@@ -44,7 +44,7 @@ def golden(
             fed[name] = feed[spec.name].astype(own.dtype)
             if spec.name in images:
                 pixels[own.name] = images[spec.name].pixels(fed[name])
-                fed[name] = images[spec.name].normalised(pixels[own.name]).reshape(fed[name].shape)
+                fed[name] = images[spec.name].planes(pixels[own.name])
         found = run(module, fed)
         for own, name in zip(prepared.inputs, takes, strict=True):
             key = f"{number}/image/{own.name}" if own.name in pixels else f"{number}/in/{own.name}"

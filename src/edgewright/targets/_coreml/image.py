@@ -1,7 +1,7 @@
 """An image in place of a tensor: Core ML takes a pixel buffer and normalises it inside the model.
 
-Source: Core ML Tools guide, "Image input and output": the model computes scale x pixel + bias, pixels 0..255, channels
-in the order that the model wants.
+Source: Core ML Tools guide, "Image input and output": the model gets pixels 0..255, channels in the order that it
+wants, and computes scale x pixel + bias.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.core.codec import decode_stored
 from edgewright.core.tensors import TensorSpec
 from edgewright.data.spec import DataSpec
 from edgewright.errors import ConfigError
+from edgewright.graph.initializers import add_initializer
 from edgewright.runtimes.coreml import picture
 from edgewright.targets._litert_metadata import pixels
 
@@ -45,25 +47,33 @@ class Image:
         """Returns the picture [height, width] or [height, width, RGB] that a tensor [1, C, H, W] was made of."""
         return picture(tensor, self.colour, self.scale, self.bias)
 
-    def normalised(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Returns the tensor [1, C, H, W] that the package computes of a picture."""
+    def planes(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns the pixels as the package takes them in, a tensor [1, C, H, W] in the model's order of channels."""
         planes = picture[None] if self.colour == "gray" else np.moveaxis(picture, -1, 0)
-        planes = planes[::-1] if self.colour == "bgr" else planes
-        scale, bias = (np.asarray(n, np.float32).reshape(-1, 1, 1) for n in (self.scale, self.bias))
-        return np.asarray(planes.astype(np.float32) * scale + bias, np.float32)[None]
+        return np.ascontiguousarray(planes[::-1] if self.colour == "bgr" else planes, np.float32)[None]
+
+    def insert(self, graph: ir.Graph, value: ir.Value) -> None:
+        """Computes scale x pixel + bias behind the input `value`, in place.
+
+        coremltools has fields for both, but fails on a factor per channel.
+        """
+        uses = list(value.uses())
+        numbers = [np.asarray(n, np.float32).reshape(1, -1, 1, 1) for n in (self.scale, self.bias)]
+        names = (f"{value.name}/pixel_scale", f"{value.name}/pixel_bias")
+        scale, bias = (add_initializer(graph, name, n) for name, n in zip(names, numbers, strict=True))
+        scaled = ir.node("Mul", [value, scale], name=f"{value.name}/scaled")
+        moved = ir.node("Add", [scaled.outputs[0], bias], name=f"{value.name}/normalised")
+        for node in (scaled, moved):
+            node.outputs[0].name = node.name
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+        graph.insert_before(next(iter(graph)), [scaled, moved])
+        for use in uses:
+            use.node.replace_input_with(use.idx, moved.outputs[0])
 
     def described(self, coremltools: Any, spec: TensorSpec) -> Any:
         """Returns coremltools' description of the input called `spec.name`."""
         layout = getattr(coremltools.colorlayout, _LAYOUTS[self.colour])
-        gray = self.colour == "gray"
-        same = len(set(self.scale)) == 1
-        return coremltools.ImageType(
-            name=spec.name,
-            shape=spec.shape,
-            scale=self.scale[0] if same else list(self.scale),
-            bias=self.bias[0] if gray else list(self.bias),
-            color_layout=layout,
-        )
+        return coremltools.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
 
 
 def image_of(inputs: Sequence[TensorSpec], data: Path | None) -> dict[str, Image]:

@@ -103,6 +103,8 @@ def compare(program: Program, model: ir.Model, sources: Mapping[str, tuple[str, 
             seen.add(weight.name)
             made_from = [nodes[name] for name in sources.get(operation.name, ()) if name in nodes]
             candidates = [array for node in made_from for array in arrays_of(node)]
+            if not np.any(weight.real):
+                continue  # a bias that the converter adds where the model has none
             found = min((pair for array in candidates for pair in _errors(weight, array)), default=(None, 0.0))
             yield Compared(weight, operation.name, *found)
 
