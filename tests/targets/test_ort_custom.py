@@ -19,6 +19,7 @@ from edgewright.engine import registry
 from edgewright.errors import Corrupt, SourceError, StepFailed, UsageError
 from edgewright.graph import custom
 from edgewright.graph.load import load
+from edgewright.measure.layers.opening import open_side
 from edgewright.passes.clean_up import CleanUp
 from edgewright.passes.static_int8 import StaticInt8
 from edgewright.runtimes import load_artifact, open_runner
@@ -99,6 +100,17 @@ def test_passes_that_run_the_model_have_its_operators(imported: Path, tmp_path: 
     with open_runner(made) as runner:
         found, wanted = runner.run(FEED)["y"], expected()
     assert 10 * np.log10(np.square(wanted).sum() / np.square(wanted - found).sum()) > 25
+
+
+def test_layers_are_compared_and_an_ort_file_is_refused(imported: Path, tmp_path: Path) -> None:
+    context = QuietContext(tmp_path / "scratch")
+    for form in ("onnx", "ort"):
+        (tmp_path / form).mkdir()
+        OnnxRuntimeTarget(format=form).run({"model": imported}, tmp_path / form, context)
+    with open_side(tmp_path / "onnx", tmp_path / "side") as side:
+        assert {tap.tensor for tap in side.taps} >= {"a", "y"}
+    with pytest.raises(UsageError, match="ORT file"), open_side(tmp_path / "ort", tmp_path / "other"):
+        pass
 
 
 @pytest.mark.parametrize("name", ["openvino", "litert", "coreml", "tensorrt", "executorch"])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgewright.core.codec import encode_json
 from edgewright.core.target import Artifact, Runner, RunOptions
 from edgewright.core.tensors import TensorSpec
+from edgewright.graph import custom
 from edgewright.graph.load import dtype_name, load, save
 from edgewright.graph.names import name_nodes
 from edgewright.graph.shapes import infer_shapes
@@ -21,6 +22,7 @@ from edgewright.measure.layers import taps as graph_taps
 from edgewright.measure.layers.reading import Reading, find_reading, with_outputs
 from edgewright.measure.layers.sides import Feed, Integers, LocalRunner, Tap, Weights
 from edgewright.runtimes import load_artifact, open_runner
+from edgewright.runtimes._ort_custom import libraries_of
 
 _INTEGER_OPERATORS = frozenset(
     {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits", "QLinearConv", "QLinearMatMul"}
@@ -91,6 +93,7 @@ def open_onnx(artifact: Path, title: str, scratch: Path) -> Iterator[OnnxSide]:
     """
     described = load_artifact(artifact)
     model = infer_shapes(load(artifact / described.files[0]))
+    custom.declare(model, libraries_of(described.session, artifact))
     name_nodes(model.graph)
     every = graph_taps.taps(model, described.placement)
     integers = any(tap.integers for tap in every) or any(node.op_type in _INTEGER_OPERATORS for node in model.graph)
@@ -125,7 +128,7 @@ def opened(model: ir.Model, artifact: Artifact, folder: Path) -> Iterator[Runner
     """Opens `model` as `artifact` would be: same runtime, same session options."""
     save(model, folder)
     specs = _specs(model)
-    files = tuple(sorted(file.name for file in folder.iterdir()))
+    files = tuple(sorted(file.name for file in folder.iterdir() if file.is_file()))
     (folder / "artifact.json").write_bytes(
         encode_json(replace(artifact, files=files, inputs=specs[0], outputs=specs[1], placement=()))
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgewright.core.target import Artifact
 from edgewright.errors import SourceError, UsageError
 from edgewright.measure.layers.sides import Side
 
@@ -53,6 +54,8 @@ def open_side(path: Path, scratch: Path) -> Iterator[Side]:
     if runtime == "onnxruntime":
         from edgewright.measure.layers.onnx_side import open_onnx
 
+        _require_readable(path, described)
+
         with open_onnx(artifact, title, scratch / "onnx") as onnx:
             yield onnx
     elif runtime == "openvino":
@@ -68,6 +71,18 @@ def open_side(path: Path, scratch: Path) -> Iterator[Side]:
             yield tflite
     else:
         raise UsageError(f"{path}: {runtime} shows no inner tensors", hint="compare onnxruntime, openvino or litert")
+
+
+def _require_readable(path: Path, described: Artifact) -> None:
+    """Refuses what ONNX Runtime runs as a whole: a provider that compiles, and a file of its own format."""
+    from edgewright.runtimes._ort_providers import CPU, provider_of
+
+    provider = provider_of(described.session).name
+    closed = f"{provider} shows no inner tensors" if provider != CPU else "an ORT file shows no inner tensors"
+    if provider != CPU or not described.files[0].endswith(".onnx"):
+        raise UsageError(
+            f"{path}: {closed}", hint='compare what provider = "cpu" and format = "onnx" make of the model'
+        )
 
 
 def _artifact(path: Path, scratch: Path) -> Path:
