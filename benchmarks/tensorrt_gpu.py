@@ -7,7 +7,7 @@ Per model: float32, float16 and INT8 (`tensorrt-s8s8`) engines, built here by th
 float32 in ONNX Runtime, paired, with 95% intervals; timed in turn (A B A B) beside the same network in PyTorch in
 FP16, eager and under `torch.compile`, the network taken from the same ONNX file by the bridge. Times are of one
 batch with its copies to and from the GPU, on both sides. The second start of every engine is timed too: it must come
-from the cache. Needs EDGEWRIGHT_BENCH, a GPU with its driver, TensorRT (`pip install tensorrt`, or JetPack's), and PyTorch
+from the cache. Needs EDGEWRIGHT_BENCH, a GPU with its driver, TensorRT (from pip or JetPack), and PyTorch
 with CUDA; ends with status 3 and the reason where one is missing.
 """
 

@@ -165,7 +165,7 @@ def test_the_shipped_locks_are_whole() -> None:
         assert lock.imports
         assert lock.megabytes
         assert lock.takes_python("3.11.7")
-        assert text.count("==") >= len(lock.pins) > 10
+        assert text.count("==") >= len(lock.pins) > len(lock.imports)
         entries = [part for part in text.replace("\\\n", " ").splitlines() if "==" in part]
         assert all("--hash=sha256:" in entry for entry in entries)
         assert "http" not in text

@@ -22,7 +22,7 @@ SELECTORS = {
     "@first": "first operator with weights, close to the input's own precision",
     "@last": "no operator with weights comes after it, its error reaches the output directly",
     "@depthwise": "depthwise, little arithmetic per byte",
-    "@activations": "a product of two activations, which the runtime computes in float inside an attention kernel",
+    "@activations": "a product of two activations, computed in float inside an attention kernel",
 }
 
 
@@ -137,8 +137,7 @@ def kept_float(graph: ir.Graph, patterns: Iterable[str]) -> dict[str, str]:
             names = [n.name for n in graph if n.op_type == "MatMul" and not _holds_weights(n)]
         else:
             names = [n.name for n in graph if n.name and fnmatchcase(n.name, pattern)]
-        reason = SELECTORS.get(pattern, f"named by keep_float ({pattern})")
-        found.update({name: reason for name in names if name})
+        found.update(dict.fromkeys(filter(None, names), SELECTORS.get(pattern, f"named by keep_float ({pattern})")))
     return found
 
 

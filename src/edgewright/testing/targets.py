@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgewright.core.codec import encode_json
-from edgewright.core.measurement import Device
 from edgewright.core.target import Artifact, Runner, RunOptions
 from edgewright.engine import registry, toolchain
 from edgewright.errors import Corrupt, DataError, StepFailed, ToolchainMissing
 from edgewright.runtimes import find_runtime, load_artifact, open_runner
+from edgewright.testing._target_claims import check_schemes_and_precisions, has_integers, integers
 from edgewright.testing._target_models import CASES, Case, one_sided_conv, quantized_conv, unknown_operator
 from edgewright.testing._target_proof import check_proof, check_refused_to_open, require_described, runs_here
 from edgewright.testing._target_tools import (
@@ -60,15 +59,6 @@ __all__ = [
 
 ZEROS = "null"
 """The runtime that answers zeros: it is held to shapes and dtypes, not to values or precisions."""
-
-DEVICES = tuple(
-    Device("local", machine, machine, 4, isa, 8 << 30, "test")
-    for machine, isa in (
-        ("x86_64", ("avx2",)),
-        ("x86_64", ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")),
-        ("aarch64", ("asimddp", "i8mm", "bf16")),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +118,6 @@ def refused_as_allowed(target: str, case: Case) -> bool:
     allowed = [word for word in (case.free_axis, case.integers, case.zero_points) if word]
     reasons = make(target).refuses(ir.from_proto(case.build())) if allowed else ()
     return bool(reasons) and all(any(word in reason for word in allowed) for reason in reasons)
-
-
-def integers(target: str, model: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
-    """Returns a quantised model as `target` takes them: symmetric where its own schemes are."""
-    schemes = make(target).schemes(DEVICES[0])
-    return model(symmetric=bool(schemes) and all(scheme.activation_symmetric for scheme in schemes))
-
-
-def _has_integers(target: str) -> bool:
-    """Returns whether `target` computes in integers on any device: it has a scheme then."""
-    return any(make(target).schemes(device) for device in DEVICES)
 
 
 def check_parity(target: str, case: Case, folder: Path) -> None:
@@ -319,7 +298,7 @@ def check_strict(target: str, folder: Path) -> None:
     """A node that should run in int8 but does not is reported, and `strict` refuses it and says what to do."""
     if make(target).runtime == ZEROS:
         return
-    if _has_integers(target):
+    if has_integers(target):
         compiled(target, integers(target, quantized_conv), folder / "good", strict=True)
     loose = load_artifact(compiled(target, integers(target, one_sided_conv), folder / "loose"))
     if not loose.placement and not runs_here(target):
@@ -339,7 +318,7 @@ def check_int8_runs_in_int8(target: str, folder: Path) -> None:
     if not artifact.placement and not runs_here(target):
         assert artifact.precision == "int8"
         return
-    if not _has_integers(target):
+    if not has_integers(target):
         unplanned = {source for node in artifact.placement if not node.planned for source in node.source}
         assert artifact.precision == "float32"
         assert {"c1_node", "c2_node"} <= unplanned
@@ -367,23 +346,6 @@ def check_damage(target: str, folder: Path) -> None:
     (path / "artifact.json").write_text('{"target": ')
     with expecting(Corrupt, "artifact.json"), open_runner(path):
         pass
-
-
-def check_schemes_and_precisions(target: str, folder: Path) -> None:
-    """Schemes are well-formed and named apart; float32 is always available; a refusal has its reason."""
-    step = make(target)
-    for device in DEVICES:
-        schemes = step.schemes(device)
-        assert len({scheme.name for scheme in schemes}) == len(schemes)
-        for scheme in schemes:
-            assert {scheme.activation, scheme.weight} <= {"int8", "uint8"}
-            assert scheme.weight_bits in (7, 8)
-            assert scheme.quantized
-            assert not set(scheme.quantized) & set(scheme.shared)
-        precisions = step.precisions(device)
-        assert precisions["float32"] == ""
-        assert set(precisions) <= {"float32", "bfloat16", "float16", "int8"}
-        assert not (schemes and precisions.get("int8")), "INT8 has schemes and is called not worth it"
 
 
 CaseCheck = Callable[[str, Case, Path], None]
