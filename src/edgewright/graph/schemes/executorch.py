@@ -10,7 +10,10 @@ from __future__ import annotations
 from edgewright.core.target import Scheme
 
 QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Sub", "Mul", "Relu", "Clip", "GlobalAveragePool")
-"""Operators with an integer kernel. Not among them: Sigmoid, Softmax, HardSwish, LeakyRelu, Div, AveragePool."""
+"""Operators with an integer kernel, MatMul where its weights are stored.
+
+Not among them: Sigmoid, Softmax, HardSwish, LeakyRelu, Div, AveragePool.
+"""
 SHARED = ("Concat", "MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice")
 """Not among them: Resize, Pad, Gather and Split, which compute in float, or outside of XNNPACK."""
 S8S8 = Scheme(
@@ -24,6 +27,7 @@ S8S8 = Scheme(
     quantized=QUANTIZED,
     shared=SHARED,
     bias="int32",
+    keep_float=("@activations",),
     outputs=("Conv", "ConvTranspose", "MatMul", "Gemm"),
     activates=("Add",),
     biases=True,

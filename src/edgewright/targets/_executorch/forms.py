@@ -80,6 +80,23 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
     return found
 
 
+def layer_normalization(x: Tensor, scale: Tensor, b: Tensor | None = None, **attributes: Any) -> Any:
+    """ExecuTorch has a kernel for the whole of it."""
+    sizes = x.shape[attributes.get("axis", -1) % x.dim() :]
+    plain = scale.shape == sizes and (b is None or b.shape == sizes) and x.dtype == torch.float32
+    if plain and attributes.get("outputs", 1) == 1:
+        return F.layer_norm(x, sizes, scale, b, attributes.get("epsilon", 1e-5))
+    return OPERATORS["LayerNormalization"](x, scale, b, **attributes)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Stacks of the same size need not be widened to each other."""
+    if a.dim() == b.dim() > _PLANE and a.shape[:-2] == b.shape[:-2]:
+        return torch.bmm(a.flatten(0, -3), b.flatten(0, -3)).reshape(*a.shape[:-1], b.shape[-1])
+    found: Tensor = OPERATORS["MatMul"](a, b)
+    return found
+
+
 def reduce_mean(data: Tensor, axes: Any = None, **attributes: Any) -> Tensor:
     """Over both axes of images: with them kept, as a pool, and reshaped then."""
     image = isinstance(axes, (list, tuple)) and data.dim() == _PLANE + 2
@@ -93,6 +110,8 @@ FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
     OPERATORS["AveragePool"]: average_pool,
     OPERATORS["Clip"]: clip,
     OPERATORS["ConvTranspose"]: conv_transpose,
+    OPERATORS["LayerNormalization"]: layer_normalization,
+    OPERATORS["MatMul"]: matmul,
     OPERATORS["PRelu"]: prelu,
     OPERATORS["ReduceMean"]: reduce_mean,
 }

@@ -56,7 +56,18 @@ _TYPES = re.compile(r"\((?:[A-Z]+), ([A-Z0-9, ]+)\)")
 _NUMBER = re.compile(r" #\d+$")
 _WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "X32": "float32", "X16": "float16"}
 _SCALED = ("QS8", "QU8", "QC8", "QC8W")
-_MOVES = ("Transpose", "Static", "Copy", "Concat", "Slice", "Constant Pad", "Reshape", "Max Pooling", "Clamp")
+_MOVES = (
+    "Transpose",
+    "Static",
+    "Copy",
+    "Concat",
+    "Slice",
+    "Constant Pad",
+    "Reshape",
+    "Max Pooling",
+    "Clamp",
+    "Invalid Unary Op",
+)
 
 
 def placed(operators: Sequence[Operator], events: Sequence[Event], times: Mapping[str, float]) -> list[NodePlacement]:

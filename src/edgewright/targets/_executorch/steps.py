@@ -223,7 +223,7 @@ class _Maker:
         """Writes products with stored weights as linear layers, the constant added behind one as its bias."""
         for node in list(self.module.graph.nodes):
             if node.op == "call_module" and isinstance(step := self.module.get_submodule(node.target), Apply):
-                if step.function is OPERATORS["MatMul"]:
+                if step.function is FORMS[OPERATORS["MatMul"]]:
                     self._linear(node, node.args, {})
                 elif step.function is OPERATORS["Gemm"]:
                     self._linear(node, node.args, step.attributes)
