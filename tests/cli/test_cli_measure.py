@@ -60,9 +60,11 @@ def test_a_lab_of_two_devices_measures_a_bundle(classifier_bundle: Path, tmp_pat
     )
     env = {"PATH": f"{bin_folder}:{os.environ['PATH']}"}
     page = tmp_path / "page.html"
-    options = ("--lab", str(lab), "--label", "all", "--html", str(page), "--json")
+    options = ("--lab", str(lab), "--label", "all", "--device", "gone", "--html", str(page), "--json")
     done = _edgewright("measure", str(classifier_bundle), *options, **env)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 4, done.stderr
+    (failed,) = json.loads(done.stdout)["failed"]
+    assert (failed["device"], failed["error"]) == ("gone", "ConnectionLost")  # the others are measured all the same
     found = {each["device"]["name"]: each for each in json.loads(done.stdout)["measured"]}
     assert set(found) == {"here", "phone"}
     for each in found.values():
@@ -85,7 +87,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is_sent(null: Path, tmp
     nothing.mkdir()
     root = f"local?root={tmp_path / 'device'}"
     done = _edgewright("measure", str(nothing), "--device", root, "--json")
-    assert (done.returncode, json.loads(done.stdout)["error"]) == (2, "UsageError")
+    assert (done.returncode, json.loads(done.stdout)["failed"][0]["error"]) == (2, "UsageError")
     assert "there is no artifact to measure" in done.stderr
     text = (null / "artifact.json").read_text().replace('">=0"', '">=99"')
     (null / "artifact.json").write_text(text)

@@ -65,20 +65,21 @@ def measure(
     if send or wheels:
         for each in devices:
             typer.echo(f"{each.address.title}: {bring(each, job, wheels)}", err=True)
-    found = measure(job, devices, progress=_told)
-    if html is not None:
+    found, failed = measure(job, devices, progress=_told)
+    if as_json:
+        typer.echo(json.dumps({"measured": encode(found), "failed": encode(failed)}, ensure_ascii=False))
+    elif found:
+        devices_table(found)
+    for one in failed:
+        typer.echo(f"error: {one.message}\n  fix: {one.hint}", err=True)
+    if html is not None and found:
         from edgewright.report.devices import devices_html
         from edgewright.store.files import write_atomic
 
         write_atomic(html, devices_html(found).encode())
-    if as_json:
-        typer.echo(json.dumps({"measured": encode(found)}, ensure_ascii=False))
-    else:
-        devices_table(found)
-        if html is not None:
-            typer.echo(f"page: {html}")
-    if not all(each.ok for each in found):
-        raise typer.Exit(5)
+        typer.echo(f"page: {html}", err=as_json)
+    if failed or not all(each.ok for each in found):
+        raise typer.Exit(failed[0].exit_code if failed else 5)
 
 
 def _devices(addresses: list[str], file: Path | None, labels: list[str]) -> list[Connection]:

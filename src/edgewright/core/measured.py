@@ -70,3 +70,22 @@ class Measured:
     def ok(self) -> bool:
         """True when every golden pair is within tolerance."""
         return all(check.ok for check in self.golden)
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """A device that gave no figures, and why.
+
+    Attributes:
+        device: What it is called.
+        error: Class of the error.
+        message: What went wrong.
+        hint: What the reader can do about it.
+        exit_code: Of the command line.
+    """
+
+    device: str
+    error: str
+    message: str
+    hint: str
+    exit_code: int

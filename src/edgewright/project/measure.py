@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from edgewright.bundle.open import DEFAULT, Bundle, open_bundle
 from edgewright.bundle.raw import read_raw
 from edgewright.core.codec import encode, encode_json
 from edgewright.core.decision import decision_from_json
-from edgewright.core.measured import GoldenCheck, Measured
+from edgewright.core.measured import GoldenCheck, Measured, Unmeasured
 from edgewright.core.measurement import Device, Quality, Timing
 from edgewright.core.recipe import StepSpec
 from edgewright.core.target import Artifact, OperatorTime, Runner, RunOptions
@@ -40,6 +42,7 @@ from edgewright.search.trial import read
 from edgewright.store.cache import Cache
 from edgewright.store.files import digest_path, write_atomic
 
+T = TypeVar("T")
 PROFILED_RUNS = 20
 Arrays = dict[str, NDArray[Any]]
 Progress = Callable[[str, float, str], None]
@@ -83,7 +86,7 @@ class _Subject:
 
 def measure(
     job: Job, devices: Sequence[Connection], *, progress: Progress = lambda device, share, note: None
-) -> tuple[Measured, ...]:
+) -> tuple[tuple[Measured, ...], tuple[Unmeasured, ...]]:
     """Measures on every device at once; on one device one thing after the other.
 
     Args:
@@ -91,18 +94,45 @@ def measure(
         devices: Where.
         progress: Told device, share and note.
 
+    Returns:
+        What was measured, in the order of the devices; and the devices that could not be reached or cannot run it.
+
     Raises:
-        UsageError: The subject is neither a bundle nor an artifact.
-        EdgewrightError: A device cannot be reached or cannot run it.
+        KeyboardInterrupt: At once; what was begun on the devices goes on there.
     """
 
-    def one(device: Connection) -> Measured:
+    def one(device: Connection) -> Measured | Unmeasured:
         device.progress = lambda share, note: progress(device.address.title, share, note)
-        with device:
-            return measure_on(device, job)
+        try:
+            with device:
+                return measure_on(device, job)
+        except EdgewrightError as error:
+            return Unmeasured(device.address.title, type(error).__name__, error.message, error.hint, error.exit_code)
 
-    with ThreadPoolExecutor(max_workers=max(1, len(devices))) as pool:
-        return tuple(pool.map(one, devices))
+    found = _side_by_side([partial(one, device) for device in devices])
+    measured = tuple(each for each in found if isinstance(each, Measured))
+    return measured, tuple(each for each in found if isinstance(each, Unmeasured))
+
+
+def _side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Runs calls in threads that an interrupted process does not wait for; `ThreadPoolExecutor` would."""
+    answers: queue.Queue[tuple[int, T | BaseException]] = queue.Queue()
+
+    def run(index: int, call: Callable[[], T]) -> None:
+        try:
+            answers.put((index, call()))
+        except BaseException as error:  # raised again where it is waited for
+            answers.put((index, error))
+
+    for index, call in enumerate(calls):
+        threading.Thread(target=run, args=(index, call), daemon=True).start()
+    found: dict[int, T] = {}
+    while len(found) < len(calls):
+        index, answer = answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        found[index] = answer
+    return [found[index] for index in range(len(calls))]
 
 
 def measure_on(device: Connection, job: Job) -> Measured:
@@ -305,7 +335,7 @@ def answers_of(device: LabDevice) -> dict[str, Any]:
         with Connection(address_of(device)) as connection:
             found, state = connection.describe(), connection.conditions()
     except EdgewrightError as error:
-        return {**known, "answers": False, "told": f"no answer: {error.message.splitlines()[0]}", "hint": error.hint}
+        return {**known, "answers": False, "told": f"no answer: {' '.join(error.message.split())}", "hint": error.hint}
     memory = f"{found.memory_bytes / 2**30:.1f} GiB"
     told = f"{found.processor}, {found.cores} cores, {memory}, {found.machine} {found.system}, load {state['load']}"
     return {**known, "answers": True, "told": told, "device": encode(found), "conditions": state}

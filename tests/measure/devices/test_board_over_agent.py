@@ -106,7 +106,8 @@ def subject(linear: Any) -> Path:
 def test_every_power_mode_is_measured_on_the_board_and_it_is_left_as_it_was(
     board: str, linear: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [found] = measure(Job(subject(linear), Question(max_seconds=1.0), power_modes="7W,40W,15W"), [connect(board)])
+    job = Job(subject(linear), Question(max_seconds=1.0), power_modes="7W,40W,15W")
+    ((found,), _) = measure(job, [connect(board)])
     assert (tmp_path / "board/mode").read_text() == "0\n"
     assert isinstance(found, Measured)
     assert found.power is not None

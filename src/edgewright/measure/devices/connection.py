@@ -31,6 +31,8 @@ from edgewright.runtimes._wire import Tensors
 AGENT = "edgewright.device.remote.agent"
 PATIENCE_SECONDS = 300.0
 _PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_NO_COMMAND = 127
+"""What a shell ends with when there is no such program."""
 
 Progress = Callable[[float, str], None]
 
@@ -211,7 +213,7 @@ class Connection:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: ConnectionLost) -> ConnectionLost | ToolchainMissing:
-        if "No module named" in error.message or "not found" in error.message:
+        if "No module named" in error.message or self._status == _NO_COMMAND:
             return ToolchainMissing(
                 f"{self.address.title} has no Edgewright: {error.message.splitlines()[-1]}", hint=self._install()
             )

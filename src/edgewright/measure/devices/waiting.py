@@ -43,6 +43,8 @@ def await_timing(
         if found["state"] == FAILED:
             ask({"do": "drop", "key": key}, None)
             raise _reported(found["failure"], title)
+        if found["state"] == UNKNOWN:  # somebody else asked the same, and took the answer
+            lines, offset = [], 0
         if found["state"] in (STOPPED, UNKNOWN):
             left -= 1
             if not left:

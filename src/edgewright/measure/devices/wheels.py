@@ -66,7 +66,7 @@ def interpreter_of(address: Address) -> Interpreter:
     try:
         said = run_script(address, f'exec {bare_python(address)} -c "{_ASK}"')
     except ConnectionLost as error:
-        if "not found" in error.message:
+        if "status 127" in error.message:
             raise ToolchainMissing(f"{address.title} has no python3", hint="install it there") from error
         raise
     found = decode_stored(Interpreter, said[said.index("{") :].encode())
