@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgewright.targets._hub import Hub
 
 _UNPROVEN = "prediction on macOS: run `python prove_on_mac.py` there, it lies in the artifact's folder"
+_LOSSY = 'quality with weights = "{}": a prediction by the model itself has its own weights, `prove_on_mac.py` these'
 _NOT_HALF = "Core ML has no bfloat16"
 
 
@@ -105,7 +106,8 @@ class CoreMlTarget:
 
     def _options(self, model: onnx_ir.Model, plan: Plan) -> Options:
         from edgewright.targets._coreml import options as known
-        from edgewright.targets._hub import inference_precision
+        from edgewright.targets._coreml.halves import in_halves, kept_in_float
+        from edgewright.targets._hub import AUTO, inference_precision
 
         choices = {
             "weights": known.WEIGHTS,
@@ -120,9 +122,11 @@ class CoreMlTarget:
         if self.batch < 1:
             raise ConfigError(f"coreml: batch = {self.batch}, at least 1 expected", hint="leave it out for 1")
         precision = inference_precision(self.precision, plan.hints)
+        if self.precision == AUTO and in_halves(model):
+            precision = "float16"
         if precision == "bfloat16":
             raise ConfigError(f"coreml: {_NOT_HALF}", hint='precision = "float16" or "float32"')
-        found = known.Options(precision, self.weights, self._minimum(model), self.batch)
+        found = known.Options(precision, self.weights, self._minimum(model), self.batch, kept_in_float(model))
         if self.weights != known.PLAN and found.release < known.CONSTEXPR:
             raise ConfigError(
                 f'coreml: weights = "{self.weights}" needs iOS16, minimum is {self.minimum}',
@@ -205,7 +209,7 @@ class CoreMlTarget:
             placement=judged,
             extras=golden.write_golden(arrays, out),
             proof=(f"made for {options.minimum} by coremltools {version('coremltools')}", *said),
-            unproven=(_UNPROVEN,),
+            unproven=(_UNPROVEN, *([] if options.weights == "plan" else [_LOSSY.format(options.weights)])),
         )
         _judge.write_artifact(artifact, out, strict=self.strict)
 

@@ -124,6 +124,23 @@ def test_the_plan_decides_the_precision(tmp_path: Path) -> None:
     assert load_artifact(out).precision == "float16"
 
 
+def test_a_model_in_halves_keeps_the_nodes_that_are_not(tmp_path: Path) -> None:
+    from edgewright.graph.half import halve
+    from edgewright.graph.shapes import infer_shapes
+
+    model, out = tmp_path / "model", tmp_path / "out"
+    model.mkdir()
+    out.mkdir()
+    half = infer_shapes(ir.from_proto(wide()))
+    halve(half.graph, {"y_node"})
+    ir.save(half, model / "model.onnx")
+    make("coreml").run({"model": model}, out, QuietContext(tmp_path / "scratch"))
+    artifact = load_artifact(out)
+    found = {source: node.precision for node in artifact.placement for source in node.source if node.op != "cast"}
+    assert (found["c_node"], found["y_node"]) == ("float16", "float32")
+    assert artifact.inputs[0].dtype == artifact.outputs[0].dtype == "float32"
+
+
 def picture() -> onnx.ModelProto:
     m = Builder()
     m.add("Conv", ["x", m.weights("w", 4, 3, 3, 3)], "y")

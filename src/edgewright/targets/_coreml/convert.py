@@ -49,7 +49,7 @@ def convert(coremltools: Any, model: ir.Model, options: Options, images: Mapping
 
     prepared = prepare(model, options)
     for value in prepared.model.graph.inputs:
-        if value.name in images:
+        if value.name is not None and value.name in images:
             images[value.name].insert(prepared.model.graph, value)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -60,39 +60,52 @@ def convert(coremltools: Any, model: ir.Model, options: Options, images: Mapping
         except Exception as error:
             raise StepFailed(f"PyTorch cannot export the model: {_short(error)}", hint=_HINT) from error
         try:
-            mlmodel = coremltools.convert(program, **_arguments(coremltools, prepared, options, images))
+            mlmodel = coremltools.convert(program, **_arguments(coremltools, prepared, options, images, nodes))
         except Exception as error:
             raise StepFailed(f"coremltools cannot convert the model: {_short(error)}", hint=_HINT) from error
     return Converted(mlmodel, prepared, _sources(mlmodel, nodes))
 
 
 def _sources(mlmodel: Any, nodes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    operations = mlmodel._mil_program.functions["main"].operations
+    found = {operation.name: tuple(nodes[number] for number in _handles(operation)) for operation in operations}
+    return {name: sources for name, sources in found.items() if sources}
+
+
+def _handles(operation: Any) -> list[int]:
+    """Returns the numbers of the model's nodes that an operation was made from."""
     from coremltools.converters.mil.mil.scope import ScopeSource
 
-    found: dict[str, tuple[str, ...]] = {}
-    for operation in mlmodel._mil_program.functions["main"].operations:
-        handles = operation.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) or ()
-        numbers = sorted({number for number in handles if number is not None})
-        if numbers:
-            found[operation.name] = tuple(nodes[number] for number in numbers)
-    return found
+    handles = operation.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) or ()
+    return sorted({number for number in handles if number is not None})
 
 
-def _arguments(coremltools: Any, prepared: Prepared, options: Options, images: Mapping[str, Image]) -> dict[str, Any]:
+def _arguments(
+    coremltools: Any, prepared: Prepared, options: Options, images: Mapping[str, Image], nodes: tuple[str, ...]
+) -> dict[str, Any]:
     declared = [v.name or "" for v in prepared.model.graph.inputs if v.name not in prepared.model.graph.initializers]
     takes = [
         images[name].described(coremltools, spec) if name in images else _tensor(coremltools, spec)
         for name, spec in zip(declared, prepared.inputs, strict=True)
     ]
-    half = options.precision == "float16"
     return {
         "inputs": takes,
         "outputs": [coremltools.TensorType(name=s.name, dtype=_numpy(s.dtype)) for s in prepared.outputs],
         "convert_to": "mlprogram",
         "minimum_deployment_target": getattr(coremltools.target, options.minimum),
-        "compute_precision": coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32,
+        "compute_precision": _precision(coremltools, options, nodes),
         "skip_model_load": True,
     }
+
+
+def _precision(coremltools: Any, options: Options, nodes: tuple[str, ...]) -> Any:
+    if options.precision != "float16":
+        return coremltools.precision.FLOAT32
+    if not options.keep_float:
+        return coremltools.precision.FLOAT16
+    return coremltools.transform.FP16ComputePrecision(
+        op_selector=lambda operation: not any(nodes[n] in options.keep_float for n in _handles(operation))
+    )
 
 
 def _tensor(coremltools: Any, spec: Any) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgewright.graph.affine import dequantise
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, behind, numbers, numbers_of, numbers_of_quantize
 
+_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu"})
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 
 
@@ -24,11 +25,14 @@ class Quantised:
         dtype: Of its integers.
         scale: Real distance of two integers.
         zero: The integer that stands for 0.
+        addends: Scales of what was added up to what is quantised. coremltools divides a sum and its quantiser by one
+            of them, which then need not be multiplied with.
     """
 
     dtype: str
     scale: float
     zero: int
+    addends: tuple[float, ...] = ()
 
     @property
     def lowest(self) -> int:
@@ -38,12 +42,25 @@ class Quantised:
 
 def quantised_by(node: ir.Node) -> Quantised | None:
     """Returns what a QuantizeLinear, or a DequantizeLinear of an activation, says; None for others."""
-    found = None
+    found, pair = None, None
     if node.op_type == QUANTIZE:
-        found = numbers_of_quantize(node)
+        found, pair = numbers_of_quantize(node), node
     elif node.op_type == DEQUANTIZE:
-        found = numbers_of(behind(node.outputs[0]))
-    return None if found is None else Quantised(found.dtype, found.scale, found.zero)
+        quantiser = behind(node.outputs[0])
+        found, pair = numbers_of(quantiser), None if quantiser is None else quantiser.pair
+    return None if found is None else Quantised(found.dtype, found.scale, found.zero, tuple(_addends(pair)))
+
+
+def _addends(pair: ir.Node | None) -> Iterator[float]:
+    """Yields the scales of quantised values that a sum in front of a QuantizeLinear adds up."""
+    maker = pair.inputs[0].producer() if pair is not None and pair.inputs[0] is not None else None
+    if maker is not None and maker.op_type in _ACTIVATIONS and maker.inputs[0] is not None:
+        maker = maker.inputs[0].producer()
+    if maker is not None and maker.op_type in ("Add", "Sub"):
+        for value in maker.inputs:
+            found = numbers_of(behind(value))
+            if found is not None:
+                yield found.scale
 
 
 def arrays_of(node: ir.Node) -> Iterator[NDArray[Any]]:

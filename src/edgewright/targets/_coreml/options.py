@@ -23,12 +23,14 @@ class Options:
         weights: One of `WEIGHTS`.
         minimum: One of `MINIMUMS`.
         batch: Size of a free batch axis.
+        keep_float: Names of nodes that compute in float32 although `precision` is `float16`.
     """
 
     precision: str
     weights: str
     minimum: str
     batch: int
+    keep_float: frozenset[str] = frozenset()
 
     @property
     def release(self) -> int:

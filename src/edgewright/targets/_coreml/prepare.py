@@ -11,6 +11,7 @@ from edgewright.core.tensors import TensorSpec
 from edgewright.graph.load import tensor_specs
 from edgewright.graph.qdq import fold_stored_weights
 from edgewright.graph.shapes import bind_axes
+from edgewright.targets._coreml.halves import widen
 from edgewright.targets._coreml.options import CONSTEXPR, Options
 
 BORDER = {"float32": "float32", "float16": "float32", "float64": "float32"}
@@ -44,6 +45,7 @@ def prepare(model: ir.Model, options: Options) -> Prepared:
     bound = bind_axes(model, {}, default=options.batch, computed=False)
     fold_stored_weights(bound.graph, _NOT_STORED | (_STORED if options.release < CONSTEXPR else frozenset()))
     takes, gives = tensor_specs(bound)
+    widen(bound)
     names: set[str] = set()
     inputs = tuple(_border(spec, names) for spec in takes)
     outputs = tuple(_border(spec, names) for spec in gives)
