@@ -227,6 +227,12 @@ def test_an_older_tensorrt_gets_flags_and_dla_gets_ranges(tmp_path: Path, nothin
     assert any("jetson-nano" in line and "Runner" in line for line in artifact.unproven)
     assert artifact.runtime_range == ">=8.0,<11"
     fields: dict[str, Any] = {"gpu": "jetson-agx-orin", "dla": 1}
+    half = tmp_path / "half"
+    half.mkdir()
+    Fp16().run({"model": tmp_path / "nano" / "model"}, half, QuietContext(tmp_path))
+    already = compiled("tensorrt", onnx.load(half / "model.onnx"), tmp_path / "already", gpu="jetson-nano")
+    assert json.loads((already / "engine.json").read_text())["flags"] == ["fp16"]
+    assert load_artifact(already).precision == "float16"
     dla = compiled("tensorrt", quantized_conv(symmetric=True), tmp_path / "dla", **fields)
     told = json.loads((dla / "engine.json").read_text())
     assert (told["flags"], told["dla_core"], told["gpu_fallback"]) == (["fp16", "int8"], 1, True)

@@ -149,10 +149,11 @@ class TensorRtTarget:
     def _precision(self, hub: Hub) -> str:
         from edgewright.graph.qdq import is_quantised
         from edgewright.targets._hub import AUTO, inference_precision
+        from edgewright.targets._tensorrt.typed import halved
 
         asked = self.precision
         beside_int8 = is_quantised(hub.model.graph) and "inference_precision" not in hub.plan.hints
-        if asked == AUTO and beside_int8 and self._gpu().native("float16"):
+        if asked == AUTO and self._gpu().native("float16") and (beside_int8 or halved(hub.model.graph)):
             asked = "float16"
         found = inference_precision(asked, hub.plan.hints)
         if self.precision != AUTO and (why := self._gpu().why_not(found)):

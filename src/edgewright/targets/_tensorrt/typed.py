@@ -42,7 +42,8 @@ def typed(model: ir.Model, precision: str) -> ir.Model:
     """Returns `model` in the types that TensorRT shall compute in; inputs and outputs keep theirs.
 
     Scales become float16 with the rest, except where float16 would lose bits of them. In bfloat16, whose eight bits
-    would shift every integer, quantisers stay in float32 between casts.
+    would shift every integer, quantisers stay in float32 between casts. A model that is in half precision already, in
+    part or whole, keeps its types.
 
     Args:
         model: From the hub; changed in place.
@@ -58,7 +59,7 @@ def typed(model: ir.Model, precision: str) -> ir.Model:
             hint='quantise the float model with the scheme "tensorrt-s8s8"',
         )
     fold_stored_weights(model.graph, only=(ir.DataType.INT32,))
-    if precision == "float32":
+    if precision == "float32" or halved(model.graph):
         return model
     _refuse_control_flow(model)
     raised = infer_shapes(raise_opset(model, HALF_SCALES))
@@ -66,6 +67,13 @@ def typed(model: ir.Model, precision: str) -> ir.Model:
         raised.graph, half.FLOAT_OPS - QUANTISERS | _float_quantisers(raised.graph, precision), _DTYPES[precision]
     )
     return infer_shapes(raised)
+
+
+def halved(graph: ir.Graph) -> bool:
+    """Says whether the graph computes in half precision somewhere."""
+    narrow = set(_DTYPES.values())
+    made = (value for node in graph for value in node.outputs)
+    return any(value.dtype in narrow for value in (*made, *graph.initializers.values()))
 
 
 def without_quantisers(model: ir.Model) -> tuple[ir.Model, dict[str, float]]:
