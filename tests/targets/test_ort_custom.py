@@ -74,7 +74,7 @@ def imported(tmp_path: Path) -> Path:
     return second
 
 
-@pytest.mark.parametrize("form", ["onnx", "ort"])
+@pytest.mark.parametrize("form", ["onnx", pytest.param("ort", marks=pytest.mark.slow)])
 def test_the_library_goes_with_the_model_to_the_artifact(imported: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / "artifact"
     out.mkdir()
@@ -88,6 +88,7 @@ def test_the_library_goes_with_the_model_to_the_artifact(imported: Path, tmp_pat
         np.testing.assert_allclose(runner.run(FEED)["y"], expected(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_passes_that_run_the_model_have_its_operators(imported: Path, tmp_path: Path) -> None:
     out = tmp_path / "int8"
     out.mkdir()
@@ -102,6 +103,7 @@ def test_passes_that_run_the_model_have_its_operators(imported: Path, tmp_path: 
     assert 10 * np.log10(np.square(wanted).sum() / np.square(wanted - found).sum()) > 25
 
 
+@pytest.mark.slow
 def test_layers_are_compared_and_an_ort_file_is_refused(imported: Path, tmp_path: Path) -> None:
     context = QuietContext(tmp_path / "scratch")
     for form in ("onnx", "ort"):
@@ -113,6 +115,7 @@ def test_layers_are_compared_and_an_ort_file_is_refused(imported: Path, tmp_path
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openvino", "litert", "coreml", "tensorrt", "executorch"])
 def test_other_targets_refuse_the_operator_by_name(imported: Path, name: str) -> None:
     reasons = registry.load("targets", name)().refuses(load(imported))
