@@ -72,6 +72,7 @@ def test_a_lab_of_two_devices_measures_a_bundle(classifier_bundle: Path, tmp_pat
         assert all(check["difference"] == 0 for check in each["golden"])
         assert each["timing"]["latency_ms"]["p50"] > 0
         assert each["timing"]["conditions"]["rounds"] == 10
+        assert each["timing"]["conditions"]["note"] == "timed alone"
         assert each["samples"] == "golden inputs of the bundle"
     text = page.read_text()
     assert "phone" in text
@@ -82,6 +83,7 @@ def test_a_lab_of_two_devices_measures_a_bundle(classifier_bundle: Path, tmp_pat
     assert "device 'PHONE2' not found" in answers["gone"]["told"] + answers["gone"]["hint"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_said_before_anything_is_sent(null: Path, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
     nothing.mkdir()
@@ -97,6 +99,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is_sent(null: Path, tmp
     assert not (tmp_path / "device" / "store").exists()
 
 
+@pytest.mark.slow
 def test_a_device_without_edgewright_is_told_how_to_get_it(null: Path, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')

@@ -151,6 +151,7 @@ def measure_on(device: Connection, job: Job) -> Measured:
             return device.time(*sides, samples, replace(question, power_mode=mode))
 
         timing = device.time(*sides, samples, question)
+        timing = timing if reference else _alone(timing)
         return Measured(
             subject=str(job.subject),
             artifact=digest_path(subject.folder),
@@ -179,6 +180,12 @@ def _modes(device: Connection, wanted: str) -> tuple[Known, tuple[str, ...]] | N
         return None
     found = device.power_modes()
     return found, chosen(wanted, found.names, found.kind)
+
+
+def _alone(timing: Timing) -> Timing:
+    """In a search, what is timed alone is the reference; here there is none."""
+    note = timing.conditions.note.replace("the reference itself", "timed alone")
+    return replace(timing, conditions=replace(timing.conditions, note=note))
 
 
 def _with_session(question: Question, session: Mapping[str, str]) -> Question:
