@@ -311,3 +311,16 @@ def test_layers_are_found_by_name_and_behind_what_was_folded() -> None:
     assert (relu.path, relu.line) == ("back.act", "net.py:9")
     foreign = Graph([node("Neg", "x", "y", "/head/box/Neg")], **NO_SCHEME).model()
     assert Layers(foreign.graph).of(next(iter(foreign.graph))).path == "head.box"
+
+
+def test_integers_pass_through_where_the_scheme_says_so() -> None:
+    pooled = between(
+        node("MaxPool", "a", "p", "pool", kernel_shape=[3, 3], pads=[1] * 4),
+        node("Resize", "p roi twice", "b"),
+        weights=UP,
+        target="tensorrt",
+        scheme="tensorrt-s8s8",
+    )
+    assert pooled.found() == {}
+    between_floats = between(node("Sigmoid", "a", "b"), target="tensorrt", scheme="tensorrt-s8s8")
+    assert between_floats.found() == {"float-island": ("sigmoid",)}

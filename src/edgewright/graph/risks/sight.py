@@ -149,11 +149,13 @@ def _least(value: ir.Value | None = None) -> float:
 
 def _by_the_list(graph: ir.Graph, scheme: Scheme, placement: Placement) -> dict[str, str]:
     anchors = {node.name for node in placement.anchors}
-    wanted = {value.name for value in placement.values}
+    integers = {value.name for value in placement.values}
     takes = {*scheme.quantized, *scheme.shared} - set(WEIGHTED)
-
-    def integer(node: ir.Node) -> bool:
+    found: dict[str, str] = {}
+    for node in graph:
         reads = node.inputs[0].name if node.inputs and node.inputs[0] is not None else ""
-        return node.name in anchors or (node.op_type in takes and reads in wanted)
-
-    return {node.name or "": INTEGER if integer(node) else FLOAT for node in graph}
+        integer = node.name in anchors or (node.op_type in takes and reads in integers)
+        if integer and node.op_type in scheme.shared:
+            integers.update(value.name for value in node.outputs)
+        found[node.name or ""] = INTEGER if integer else FLOAT
+    return found
