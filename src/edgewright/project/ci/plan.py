@@ -112,8 +112,11 @@ def extras_of(projects: Iterable[Project]) -> tuple[str, ...]:
 
 
 def toolchains_of(projects: Iterable[Project]) -> tuple[str, ...]:
-    """Returns the environments of their own that the models of the projects need."""
-    found = {getattr(_source(project), "toolchain", "") for project in projects}
+    """Returns the environments of their own that the models and the targets of the projects need."""
+    found: set[str] = set()
+    for project in projects:
+        targets = (registry.make("targets", target.step) for target in project.targets)
+        found.update(getattr(step, "toolchain", "") for step in (_source(project), *targets))
     return tuple(sorted(found - {""}))
 
 
