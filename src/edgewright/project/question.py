@@ -23,7 +23,9 @@ from edgewright.store.files import digest_file, digest_path, write_atomic
 
 _EXTERNAL_KEY = b"\n\x08location"
 """How the entry of a tensor that names its file is written: field 1, eight bytes."""
-_KINDS = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
+_KINDS = {
+    ".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".pt2": "torch-export"
+}  # fmt: skip
 _FOLDERS = ("saved-model",)
 """Kinds whose model is a folder."""
 
@@ -97,7 +99,7 @@ def kind_of(model: ModelConfig, root: Path = Path()) -> str:
         return "saved-model"
     if ":" in model.source:
         return "torch"
-    hint = 'give an .onnx, .tflite, .keras or .h5 file, a SavedModel folder, or "module:factory" for PyTorch'
+    hint = 'give an .onnx, .tflite, .keras, .h5 or .pt2 file, a SavedModel folder, or "module:factory" for PyTorch'
     raise ConfigError(f"[model] source {model.source!r}: cannot tell what it is", hint=hint)
 
 

@@ -137,12 +137,27 @@ def load_module(torch: Any, content: bytes, where: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if any(name.endswith("models/model.json") for name in archive.namelist()):
-                _refuse_pickles(torch, archive, where)
-                return require("torch.export", "torch").load(io.BytesIO(content)).module()
+                return load_program(torch, content, where).module()
             return torch.jit.load(io.BytesIO(content)).eval()
     except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         text = " ".join(str(error).split())[:300]
         raise Corrupt(f"{where}: PyTorch cannot open it: {text}", hint="compile the model again") from error
+
+
+def load_program(torch: Any, content: bytes, where: str) -> Any:
+    """Loads a torch.export file as `torch.export.ExportedProgram`.
+
+    Raises:
+        Corrupt: It cannot be read, or holds pickles of more than tensors.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _refuse_pickles(torch, zipfile.ZipFile(io.BytesIO(content)), where)
+            return require("torch.export", "torch").load(io.BytesIO(content))
+    except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        text = " ".join(str(error).split())[:300]
+        raise Corrupt(f"{where}: PyTorch cannot open it: {text}", hint="export the program again") from error
 
 
 def _refuse_pickles(torch: Any, archive: zipfile.ZipFile, where: str) -> None:

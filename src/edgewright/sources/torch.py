@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgewright.core.step import Context
 from edgewright.core.tensors import TensorSpec
-from edgewright.errors import ConfigError, SourceError, StepFailed, ToolchainMissing
+from edgewright.errors import ConfigError, SourceError, StepFailed
+from edgewright.sources import _onnx_export
 
 if TYPE_CHECKING:
     import onnx_ir
     import torch
-
-    from edgewright.sources._verify import Evaluate
 
 
 _FIXED_AXIS = "write its size instead of a name in [[model.inputs]], or make forward() work for any size"
@@ -77,7 +73,7 @@ class TorchSource:
         context.progress(0.7, "exported")
         specs = load.tensor_specs(load.load(path))
         feeds = _feeds.make_feeds(inputs.get("data"), specs[0], self.samples, context.seed)
-        eager = _eager(module, [s.name for s in self.inputs], [s.name for s in specs[1]])
+        eager = _onnx_export.eager(module, [s.name for s in self.inputs], [s.name for s in specs[1]])
         difference = _verify.compare(eager, _verify.onnxruntime_evaluator(path), feeds.batches)
         _verify.check_difference(difference, self.least_snr_db, "the module in PyTorch")
         runner = _verify.describe_feeds("the module in PyTorch", feeds)
@@ -104,10 +100,10 @@ class TorchSource:
     def _export(self, module: torch.nn.Module) -> onnx_ir.Model:
         import torch
 
-        _need_onnxscript()
+        _onnx_export.need_onnxscript()
         arguments = tuple(_example(spec, self.example) for spec in self.inputs)
         try:
-            with _quiet():
+            with _onnx_export.quiet():
                 program = torch.onnx.export(
                     module,
                     arguments,
@@ -121,17 +117,12 @@ class TorchSource:
                     dynamic_shapes=_dynamic(self.inputs),
                 )
         except Exception as error:  # the exporter wraps whatever the module raised
-            raise StepFailed(f"{self.factory}: export failed: {_cause(error)}", hint=_hint(error)) from error
+            raise StepFailed(
+                f"{self.factory}: export failed: {_onnx_export.cause(error)}", hint=_hint(error)
+            ) from error
         if program is None:
             raise StepFailed(f"{self.factory}: the exporter returned nothing", hint="use torch 2.6 or newer")
-        return _fold(_with_declared_axes(program.model, self.inputs))
-
-
-def _need_onnxscript() -> None:
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ToolchainMissing("exporting needs onnxscript", hint='pip install "edgewright[build]"') from error
+        return _onnx_export.fold(_with_declared_axes(program.model, self.inputs))
 
 
 def _example(spec: TensorSpec, sizes: Mapping[str, int]) -> torch.Tensor:
@@ -176,51 +167,8 @@ def _with_declared_axes(model: onnx_ir.Model, specs: tuple[TensorSpec, ...]) -> 
     return model
 
 
-def _fold(model: onnx_ir.Model) -> onnx_ir.Model:
-    """Folds the exporter's shape arithmetic; batch norm is no constant and stays."""
-    from onnxscript import optimizer
-
-    optimizer.fold_constants(model)
-    optimizer.remove_unused_nodes(model)
-    return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporter's remarks about its own internals from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _eager(module: torch.nn.Module, inputs: list[str], outputs: list[str]) -> Evaluate:
-    import torch
-    from torch.utils._pytree import tree_leaves
-
-    leaves: Callable[[Any], list[Any]] = tree_leaves
-
-    def evaluate(feed: Mapping[str, Any]) -> Mapping[str, Any]:
-        with torch.inference_mode():
-            results = leaves(module(*(torch.from_numpy(feed[name]) for name in inputs)))
-        return dict(zip(outputs, (result.numpy() for result in results), strict=True))
-
-    return evaluate
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
-
-
 def _hint(error: BaseException) -> str:
-    if "constraint" in _cause(error).lower() or "dynamic" in _cause(error).lower():
+    if "constraint" in _onnx_export.cause(error).lower() or "dynamic" in _onnx_export.cause(error).lower():
         return _FIXED_AXIS
     return "forward() must be exportable: no data-dependent Python branches; see torch.export's documentation"
 
