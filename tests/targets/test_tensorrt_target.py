@@ -104,6 +104,9 @@ def test_gpus_are_found_by_name_and_capability() -> None:
         ({"gpu": "t4", "sparse": True}, "t4 .* 2:4"),
         ({"gpu": "t4", "precision": "bfloat16"}, "t4 .* no fast bfloat16"),
         ({"precision": "bfloat16"}, "name it in `gpu`"),
+        ({"gpu": "rtx-3090", "quantised": "float8"}, "rtx-3090 .* no fast float8"),
+        ({"quantised": "float8"}, "name it in `gpu`"),
+        ({"quantised": "int4"}, "int4"),
         ({"precision": "float7"}, "float7"),
         ({"batch": 0}, "batch"),
     ],
@@ -182,6 +185,27 @@ def _close(proto: onnx.ModelProto, model: ir.Model, tolerance: float) -> None:
     want, got = reference(proto, feed), reference(ir.to_proto(model), feed)
     for one, other in zip(want, got, strict=True):
         assert np.abs(other.astype(np.float32) - one).mean() <= tolerance * np.abs(one).mean()
+
+
+def test_float8_covers_the_ranges_of_the_plan() -> None:
+    """Same graph, same ranges: within the three bits of E4M3's mantissa of what int8 gives."""
+    proto = quantized_conv(symmetric=True)
+    found = typed(infer_shapes(ir.from_proto(proto)), "float32", float8=True)
+    assert {f.source.dtype for f in all_quantisers(found.graph) if f.constant} == {ir.DataType.FLOAT8E4M3FN}
+    before = {f.node.name: f.scale for f in all_quantisers(ir.from_proto(proto).graph)}
+    for after in all_quantisers(found.graph):
+        assert after.scale is not None
+        np.testing.assert_allclose(after.scale * 448, before[after.node.name] * 127, rtol=1e-6)
+    _close(proto, found, 0.15)
+
+
+@pytest.mark.slow
+def test_float8_is_computed_where_the_gpu_has_it(tmp_path: Path, tensorrt_rtx: environments.Environment) -> None:
+    fields: dict[str, Any] = {"gpu": "rtx-4090", "quantised": "float8", "strict": True}
+    artifact = load_artifact(compiled("tensorrt", quantized_conv(symmetric=True), tmp_path, **fields))
+    of = {source: node.precision for node in artifact.placement for source in node.source}
+    assert of["c1_node"] == of["c2_node"] == artifact.precision == "float8"
+    assert any("float8" in line for line in artifact.unproven)
 
 
 def test_what_tensorrt_does_not_take_is_named(nothing_installed: None) -> None:

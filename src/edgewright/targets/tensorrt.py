@@ -39,6 +39,7 @@ class TensorRtTarget:
         gpu: Which one: `jetson-orin-nano`, `rtx-4090`, `t4`, a capability such as `sm_87`; empty for Turing and newer.
         precision: Of what is not computed in integers: `float32`, `float16`, `bfloat16`; `auto` follows the plan, and
             takes float16 beside INT8.
+        quantised: What quantised products compute in: `int8`, or `float8` (E4M3, Ada and newer) with the same ranges.
         sparse: Let tensor cores skip half of weights that are 2:4 sparse (Ampere and newer).
         dla: Core of the deep-learning accelerator to run on; -1 for the GPU.
         gpu_fallback: Run on the GPU what the accelerator cannot.
@@ -57,6 +58,7 @@ class TensorRtTarget:
     strict: bool = False
     gpu: str = ""
     precision: str = "auto"
+    quantised: str = "int8"
     sparse: bool = False
     dla: int = -1
     gpu_fallback: bool = True
@@ -122,7 +124,7 @@ class TensorRtTarget:
             files=evidence.files(out),
             inputs=hub.inputs,
             outputs=hub.outputs,
-            precision=evidence.main_precision(hub, precision, placement),
+            precision=evidence.main_precision(hub, self._wish(precision), placement),
             placement=placement,
             extras=evidence.EXTRAS,
             proof=evidence.proven(proof, self._gpu()),
@@ -168,6 +170,7 @@ class TensorRtTarget:
         return Wish(
             gpu=gpu,
             precision=precision,
+            quantised=self.quantised,
             sparse=self.sparse,
             dla=self.dla if self.dla >= 0 else None,
             gpu_fallback=self.gpu_fallback,
@@ -177,6 +180,10 @@ class TensorRtTarget:
         )
 
     def _check(self, gpu: Gpu) -> None:
+        if self.quantised not in ("int8", "float8"):
+            raise ConfigError(f'quantised = "{self.quantised}" is unknown', hint="int8 or float8")
+        if self.quantised == "float8" and (why := gpu.why_not("float8")):
+            raise ConfigError(why, hint='quantised = "int8", or name a GPU of Ada or newer in `gpu`')
         if self.dla >= max(gpu.dla, 0) and self.dla >= 0:
             cores = f"{gpu.dla} DLA cores" if gpu.dla else "no DLA"
             raise ConfigError(f"dla = {self.dla}: {gpu.name or 'a GPU that is not named'} has {cores}", hint="dla = -1")

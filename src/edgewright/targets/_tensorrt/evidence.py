@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -31,16 +32,19 @@ NAMED_API = (8, 5)
 
 def judged(hub: Hub, precision: str, found: tuple[NodePlacement, ...]) -> tuple[NodePlacement, ...]:
     """Holds kernels against the plan. Only products are held to INT8: TensorRT fuses the rest into them in float."""
+    narrow = {node.node for node in found if node.precision == "float8"}
+    as_int8 = tuple(replace(node, precision="int8") if node.node in narrow else node for node in found)
     wanted = intents(hub.model, hub.plan, precision)
     weighted = {node.name for node in hub.model.graph if node.op_type in WEIGHTED}
-    return _judge.judged(hub.model, found, {name: intent for name, intent in wanted.items() if name in weighted})
+    held = _judge.judged(hub.model, as_int8, {name: intent for name, intent in wanted.items() if name in weighted})
+    return tuple(replace(node, precision="float8") if node.node in narrow else node for node in held)
 
 
-def main_precision(hub: Hub, precision: str, placement: tuple[NodePlacement, ...]) -> str:
+def main_precision(hub: Hub, wish: Wish, placement: tuple[NodePlacement, ...]) -> str:
     """Returns the precision of most products; without a placement, the one that the graph asks for."""
     if placement:
         return _judge.main_precision(hub.model, placement)
-    return "int8" if is_quantised(hub.model.graph) else precision
+    return wish.quantised if is_quantised(hub.model.graph) else wish.precision
 
 
 def files(out: Path) -> tuple[str, ...]:
@@ -84,6 +88,8 @@ def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, recipe: Recipe, model: i
     elif gpu.name != ANY and gpu.capability not in BUILDS_FOR:
         stand_in = proof.architectures[0]
         said.append(f"the engine for {gpu.architecture}: TensorRT-RTX does not build for it, {stand_in} stood in")
+    if wish.quantised == "float8":
+        said.append("quality in float8: what is predicted is that of INT8 with the same ranges")
     if wish.dla is not None:
         said.append(f"placement on DLA core {wish.dla}: TensorRT decides on the device; trtexec.sh prints it")
     newest = max((o for *version, o in _OPSETS if tuple(version) <= gpu.tensorrt), default=13)

@@ -29,6 +29,7 @@ class Wish:
     Attributes:
         gpu: To build for.
         precision: Of what is not computed in integers.
+        quantised: What quantised products compute in: `int8` or `float8`.
         sparse: Use 2:4 sparse weights.
         dla: Accelerator core; None for the GPU alone.
         gpu_fallback: Run on the GPU what the accelerator cannot.
@@ -39,6 +40,7 @@ class Wish:
 
     gpu: Gpu
     precision: str
+    quantised: str = "int8"
     sparse: bool = False
     dla: int | None = None
     gpu_fallback: bool = True
@@ -59,13 +61,9 @@ def export(hub: Hub, wish: Wish, out: Path) -> tuple[Hub, Recipe]:
     """
     model, typing = hub.model, "strong" if wish.gpu.typed and wish.dla is None else "flags"
     quantised = is_quantised(model.graph)
-    if quantised and not wish.gpu.native("int8"):
-        raise StepFailed(
-            f"the model is quantised to INT8: {wish.gpu.why_not('int8')}",
-            hint='take the float model and the pass "fp16", or name another `gpu`',
-        )
+    _require_integers(wish, quantised)
     ranges: dict[str, float] = {}
-    model = typed(model, wish.precision if typing == "strong" else "float32")
+    model = typed(model, wish.precision if typing == "strong" else "float32", float8=wish.quantised == "float8")
     if wish.dla is not None and quantised:
         model, ranges = without_quantisers(model)
         (out / CALIBRATION).write_text(calibration_cache(ranges, wish.gpu.tensorrt), encoding="ascii")
@@ -86,6 +84,19 @@ def export(hub: Hub, wish: Wish, out: Path) -> tuple[Hub, Recipe]:
     (out / SCRIPT).write_bytes(Path(_tensorrt_build.__file__).read_bytes())
     (out / COMMAND).write_text(_script(recipe, wish.gpu), encoding="utf-8")
     return replace(hub, model=model), recipe
+
+
+def _require_integers(wish: Wish, quantised: bool) -> None:
+    if quantised and not wish.gpu.native("int8"):
+        raise StepFailed(
+            f"the model is quantised to INT8: {wish.gpu.why_not('int8')}",
+            hint='take the float model and the pass "fp16", or name another `gpu`',
+        )
+    if wish.quantised == "float8" and not quantised:
+        raise StepFailed(
+            "float8 takes the ranges of a quantised model, this one is not quantised",
+            hint='quantise it with static-int8 and the scheme "tensorrt-s8s8" first',
+        )
 
 
 def calibration_cache(ranges: Mapping[str, float], tensorrt: tuple[int, int]) -> str:

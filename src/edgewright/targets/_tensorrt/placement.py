@@ -19,10 +19,7 @@ TYPES = {
     "bfloat16": "bfloat16",
     "bf16": "bfloat16",
     "int8": "int8",
-    "fp8": "float8",
-    "fp8_e4m3fn": "float8",
-    "float8": "float8",
-    "f8_e4m3": "float8",
+    "fp8_e4m3": "float8",
 }
 """TensorRT's types of arithmetic -> ours; any other (int32, int64, bool) moves or counts."""
 _NARROW = ("int8", "float8")

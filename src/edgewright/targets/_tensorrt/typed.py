@@ -17,10 +17,11 @@ from edgewright.graph.opset import raise_opset
 from edgewright.graph.qdq import fold_stored_weights
 from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE, Quantiser, all_quantisers, numbers
 from edgewright.graph.shapes import infer_shapes
+from edgewright.targets._tensorrt.float8 import in_float8
 
 QUANTISERS = frozenset({QUANTIZE, DEQUANTIZE})
 HALF_SCALES = 19
-"""From this opset on scales of quantisers may be float16."""
+"""From this opset on scales of quantisers may be float16, and what they give float8."""
 _LEAST_HALF = float(np.finfo(np.float16).tiny)
 """Below this float16 loses bits: such scales stay float32, between casts."""
 _DTYPES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
@@ -34,11 +35,11 @@ def asymmetric(graph: ir.Graph) -> Iterator[str]:
         if np.any(found.zero_point != 0):
             zero = int(found.zero_point.reshape(-1)[np.argmax(found.zero_point.reshape(-1) != 0)])
             yield f'tensor "{found.tensor}": TensorRT quantises symmetrically, its zero point is {zero}'
-        elif found.dtype not in ("int8", "int4", "float8e4m3fn"):
+        elif found.dtype not in ("int8", "int4", "float8_e4m3fn"):
             yield f'tensor "{found.tensor}": TensorRT takes symmetric int8, it is quantised to {found.dtype}'
 
 
-def typed(model: ir.Model, precision: str) -> ir.Model:
+def typed(model: ir.Model, precision: str, *, float8: bool = False) -> ir.Model:
     """Returns `model` in the types that TensorRT shall compute in; inputs and outputs keep theirs.
 
     Scales become float16 with the rest, except where float16 would lose bits of them. In bfloat16, whose eight bits
@@ -48,6 +49,7 @@ def typed(model: ir.Model, precision: str) -> ir.Model:
     Args:
         model: From the hub; changed in place.
         precision: `float32`, `float16` or `bfloat16`: of what is not computed in integers.
+        float8: Quantised products compute in float8 instead of int8.
 
     Raises:
         StepFailed: A quantiser is not symmetric; a weight does not fit into float16; the model has control flow.
@@ -59,6 +61,9 @@ def typed(model: ir.Model, precision: str) -> ir.Model:
             hint='quantise the float model with the scheme "tensorrt-s8s8"',
         )
     fold_stored_weights(model.graph, only=(ir.DataType.INT32,))
+    if float8:
+        model = infer_shapes(raise_opset(model, HALF_SCALES))
+        in_float8(model.graph)
     if precision == "float32" or halved(model.graph):
         return model
     _refuse_control_flow(model)
