@@ -23,6 +23,7 @@ from edgewright.errors import ConnectionLost, DataError
 from edgewright.measure._outcomes import read_outcomes
 from edgewright.measure.devices import connect
 from edgewright.measure.evaluate import Evaluate
+from edgewright.measure.profile import Profile
 from edgewright.measure.time import Time
 from edgewright.runtimes import open_runner
 from edgewright.runtimes._machine import local_device
@@ -70,6 +71,8 @@ def test_evaluate_and_time_run_there(sshd: Any, linear: Any, give_data: Any, out
     assert read_outcomes(there) == read_outcomes(out)
     Time(device=sshd.address, max_seconds=1).run({"artifact": artifact, "data": Path()}, out, context)
     assert decode_stored(Timing, (out / "timing.json").read_bytes()).peak_memory_bytes > 10 * 2**20
+    Profile(device=sshd.address, runs=3).run({"artifact": artifact, "data": Path()}, out, context)
+    assert (out / "operators.json").read_text().count('"MatMul"') == 12
 
 
 def test_a_cut_connection_loses_nothing(sshd: Any, null: Any, tmp_path: Path) -> None:
