@@ -1,4 +1,4 @@
-"""Resolves `lock.txt`, `dev.txt`, `targets.txt` and the toolchains again: exact versions with the hash of every file, no index named.
+"""Resolves `lock.txt`, `dev.txt`, `targets.txt` and the toolchains again: exact versions, hashes, no index named.
 
 Always asks PyPI itself: a mirror may lack files of other platforms, and their hashes.
 """
