@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from edgewright.core.target import NodePlacement
 from edgewright.runtimes._etdump import Event
@@ -80,10 +81,17 @@ def placed(operators: Sequence[Operator], events: Sequence[Event], times: Mappin
     """
     owners = _owners(operators, events)
     total = sum(times.values())
-    return [
+    found = [
         _node(event, owners.get(at, ()), round(times.get(event.node, 0.0) / total, 4) if total else None)
         for at, event in enumerate(events)
     ]
+    computed = {source for node in found if not node.op.startswith(_LAYOUT) for source in node.source}
+    return [_unless(node, computed) if node.op.startswith(_LAYOUT) else node for node in found]
+
+
+def _unless(node: NodePlacement, computed: set[str]) -> NodePlacement:
+    """A change of layout around a kernel that computes an operator is not that operator."""
+    return replace(node, source=tuple(source for source in node.source if source not in computed))
 
 
 def unseen(operators: Sequence[Operator]) -> list[NodePlacement]:
