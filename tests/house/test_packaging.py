@@ -21,6 +21,7 @@ from edgewright.engine import environments
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "edgewright"
 MODULES = {
+    "pillow": "PIL",
     "cyclonedx-python-lib": "cyclonedx",
     "ethos-u-vela": "ethosu",
     "opencv-python-headless": "cv2",
