@@ -24,6 +24,7 @@ REFUSED, RISKY = "refused", "risky"
 _QUOTED = re.compile(r'"([^"]+)"')
 _INSTEAD: Mapping[str, str] = {
     "fixed size": "declare the size in the model's inputs",
+    "free axis": "declare the size in the model's inputs, or give the target a range of sizes",
     "opset": "export with an older opset, 17 to 21",
     "NonMaxSuppression": 'end the model at boxes and scores and put { op = "nms" } into [[postprocess]]',
     "NonZero": "use a mask of fixed size, or move it behind the model",
