@@ -187,3 +187,15 @@ def _quantised(folder: Path, scheme: str) -> tuple[dict[str, NDArray[Any]], Path
 
 def _snr(expected: NDArray[Any], found: NDArray[Any]) -> float:
     return float(10 * np.log10(np.square(expected).sum() / max(np.square(expected - found).sum(), 1e-30)))
+
+
+@ON_QNN
+def test_a_provider_that_takes_no_node_is_an_error(compile_with: Compile) -> None:
+    """QNN takes fixed shapes only, and ONNX Runtime lists it as present all the same."""
+    proto = quantized_conv()
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].ClearField("dim_value")
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(StepFailed, match="QNNExecutionProvider took no node") as error:
+        compile_with(proto)
+    assert "fixed" in error.value.hint

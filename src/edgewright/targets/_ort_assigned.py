@@ -63,7 +63,7 @@ def prove_anyhow(
 
     Raises:
         ToolchainMissing: The provider could run here, but is not installed or cannot be loaded.
-        StepFailed: The model cannot be loaded or run.
+        StepFailed: The model cannot be loaded or run, or the provider took no node of it.
     """
     hub, wanted = graph
     provider, file = provider_of(entries), out / "model.onnx"
@@ -72,6 +72,11 @@ def prove_anyhow(
         placement = prove_on(ort, file, hub, (provider, entries), wanted, tries())
         mine = sum(len(node.source) for node in placement if node.where == provider.name)
         total = sum(len(node.source) for node in placement)
+        if not mine:
+            raise StepFailed(
+                f"{provider.name} took no node of the model: the CPU would compute all of it",
+                hint="QNN, Core ML and TensorRT want fixed shapes: export the model with a fixed batch; or quantise it",
+            )
         said = f"run by {provider.name} of ONNX Runtime {ort.__version__}: {mine} of {total} operators, the rest CPU"
         simulated = ("times on a Qualcomm processor: its simulator ran here",)
         return Proven(tuple(placement), (said,), simulated if provider.key == "qnn" and simulates_qnn() else ())
