@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from edgewright.core.measurement import Device
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError, Corrupt, StepFailed
+from edgewright.targets._coreml import proof
 from edgewright.targets._coreml.blob import Blob, unpacked
+from edgewright.targets._coreml.expected import Quantised, quantised_by
 from edgewright.targets._coreml.image import Image, image_of
 from edgewright.targets._coreml.options import MINIMUMS, Options, release
 from edgewright.targets._coreml.placement import placement
@@ -303,3 +305,21 @@ def test_what_cannot_be_inside_is_named(
 def test_an_image_needs_data() -> None:
     with pytest.raises(ConfigError, match=r"\[\[preprocess\]\]"):
         image_of(SPECS, None)
+
+
+def test_a_sum_may_be_stored_relative_to_an_addend() -> None:
+    m = Builder()
+    first, second = m.quantizer("x", 0.5, 128), m.quantizer("z", 0.25, 128)
+    m.add("Add", [first, second], "s")
+    m.add("Relu", ["s"], "r")
+    m.quantizer("r", 1.0, 0)
+    graph = ir.from_proto(m.model([_float("x", 1, 2), _float("z", 1, 2)], [_float("r_dq", 1, 2)], {})).graph
+    nodes = {node.name: node for node in graph}
+    wanted = [quantised_by(nodes[name]) for name in ("r_q_node", "r_dq_node", "x_dq_node", "s_node")]
+    assert wanted[0] == wanted[1] == Quantised("uint8", 1.0, 0, (0.5, 0.25))
+    assert wanted[2] == Quantised("uint8", 0.5, 128)
+    assert wanted[3] is None
+    for scale, same in ((1.0, True), (2.0, True), (4.0, True), (3.0, False)):
+        assert proof.same_quantiser(Quantised("uint8", scale, 0), wanted[0]) is same
+    assert proof.same_quantiser(Quantised("int8", 0.5, 0), wanted[2])
+    assert not proof.same_quantiser(Quantised("int8", 0.5, 1), wanted[2])

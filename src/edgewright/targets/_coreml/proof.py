@@ -207,7 +207,7 @@ def _activations(program: Program, model: ir.Model, sources: Mapping[str, tuple[
     ]
     for operation, said, wanted in pairs:
         known = [w for w in wanted if w is not None]
-        if known and not any(_equal(said, w) for w in known):
+        if known and not any(same_quantiser(said, w) for w in known):
             raise StepFailed(f"{operation.name} quantises by {said}, the model by {known[0]}", hint=_HINT)
     same = sum(any(w is not None for w in wanted) for _, _, wanted in pairs)
     if found:
@@ -230,7 +230,7 @@ def _value(value: str | Constant, constants: Mapping[str, Weight]) -> NDArray[An
     return found if isinstance(found, np.ndarray) else None
 
 
-def _equal(said: Quantised, wanted: Quantised) -> bool:
+def same_quantiser(said: Quantised, wanted: Quantised) -> bool:
     """Compares the real values that two quantisers cover: unsigned ones may be stored as signed ones."""
     factors = (1.0, *wanted.addends)
     near = (math.isclose(said.scale * factor, wanted.scale, rel_tol=2e-3) for factor in factors)
