@@ -34,7 +34,7 @@ from environments import python_of  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from edgewright.measure._intervals import median_interval  # noqa: E402
+from edgewright.device.timing.rounds import median_interval  # noqa: E402
 
 NETWORKS = ("mobilenet", "resnet")
 MOST_SECONDS, MOST_MEGABYTES, LEAST_DECIBELS, LEAST_SPEED = 3.0, 400.0, 100.0, 0.97

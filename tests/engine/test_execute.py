@@ -50,7 +50,7 @@ def test_everything_that_decides_the_bytes_is_in_the_key(executor, given, monkey
 def test_the_device_is_in_the_key_of_measured_results_only(executor, tmp_path):
     other = Executor(executor.cache, tmp_path, replace(executor.device, processor="another"))
     for group, equal in (("passes", True), ("measure", False), ("targets", False)):
-        keys = [e._record(group, _Plain(), StepSpec("x"), {}).key for e in (executor, other)]
+        keys = [e._record(group, _Plain(), StepSpec("x"), {}, e.device).key for e in (executor, other)]
         assert (keys[0] == keys[1]) == equal, group
 
 
