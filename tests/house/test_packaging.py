@@ -29,8 +29,8 @@ MODULES = {
     "tf-keras": "tf_keras",
 }
 """Distributions whose modules have another name."""
-BROUGHT_ALONG = {"google", "packageurl"}
-"""Modules that onnx and cyclonedx-python-lib cannot be installed without."""
+BROUGHT_ALONG = {"google", "packageurl", "tqdm"}
+"""Modules that onnx, cyclonedx-python-lib and coremltools cannot be installed without."""
 NEWER = {
     "asyncio.Runner", "asyncio.TaskGroup", "asyncio.timeout", "contextlib.chdir", "datetime.UTC", "enum.EnumCheck",
     "enum.ReprEnum", "enum.StrEnum", "enum.member", "enum.nonmember", "enum.verify", "hashlib.file_digest",
