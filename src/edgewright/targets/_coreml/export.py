@@ -43,7 +43,7 @@ def exported(model: ir.Model, inputs: Sequence[TensorSpec]) -> tuple[ExportedPro
     made = _Annotated(module)
     given = tuple(torch.zeros([int(n) for n in spec.shape], dtype=getattr(torch, spec.dtype)) for spec in inputs)
     with torch.no_grad(), fx.traceback.preserve_node_meta():
-        program = export(made, given).run_decompositions({})
+        program = export(made, given).run_decompositions({torch.ops.aten.var_mean.correction: _var_mean})
     names = tuple(node.name or "" for node in model.graph)
     _number(program, {name: index for index, name in enumerate(names)})
     return program, names
@@ -67,6 +67,17 @@ def _number(program: ExportedProgram, numbers: Mapping[str, int]) -> None:
         name = (node.meta.get("custom") or {}).get(_ONNX, "")
         if name in numbers:
             node.meta[HANDLE] = numbers[name]
+
+
+def _var_mean(
+    x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Computes variance and mean in operators that coremltools knows; normalisation of layers asks for both."""
+    axes = list(range(x.dim())) if dim is None else list(dim)
+    mean = x.mean(axes, keepdim=True)
+    lost = 1.0 if correction is None else float(correction)
+    variance = (x - mean).square().sum(axes, keepdim=keepdim) / (x.numel() / mean.numel() - lost)
+    return variance, mean if keepdim else mean.squeeze(axes)
 
 
 def decomposed(module: fx.GraphModule) -> None:
