@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
 
 from edgewright.core.measurement import Device
 from edgewright.core.tensors import TensorSpec
@@ -323,3 +324,14 @@ def test_a_sum_may_be_stored_relative_to_an_addend() -> None:
         assert proof.same_quantiser(Quantised("uint8", scale, 0), wanted[0]) is same
     assert proof.same_quantiser(Quantised("int8", 0.5, 0), wanted[2])
     assert not proof.same_quantiser(Quantised("int8", 0.5, 1), wanted[2])
+
+
+def test_a_single_index_becomes_a_list_of_one() -> None:
+    m = Builder()
+    m.add("Gather", ["x", m.constant("i", np.int64(1))], "y", axis=1)
+    made = prepare(ir.from_proto(m.model([_float("x", 1, 3, 2)], [_float("y", 1, 2)], {})), OPTIONS)
+    assert [node.op_type for node in made.model.graph] == ["Gather", "Squeeze"]
+    assert made.model.graph.outputs[0].name == "y"
+    x = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
+    found = ReferenceEvaluator(ir.to_proto(made.model)).run(None, {"x": x})
+    np.testing.assert_array_equal(found[0], x[:, 1])

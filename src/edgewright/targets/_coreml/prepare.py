@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from edgewright.core.tensors import TensorSpec
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.load import tensor_specs
 from edgewright.graph.qdq import fold_stored_weights
+from edgewright.graph.quantisers import numbers
 from edgewright.graph.shapes import bind_axes
 from edgewright.targets._coreml.halves import widen
 from edgewright.targets._coreml.options import CONSTEXPR, Options
@@ -44,6 +47,7 @@ def prepare(model: ir.Model, options: Options) -> Prepared:
     """
     bound = bind_axes(model, {}, default=options.batch, computed=False)
     fold_stored_weights(bound.graph, _NOT_STORED | (_STORED if options.release < CONSTEXPR else frozenset()))
+    _give_indices_an_axis(bound.graph)
     takes, gives = tensor_specs(bound)
     widen(bound)
     names: set[str] = set()
@@ -52,6 +56,27 @@ def prepare(model: ir.Model, options: Options) -> Prepared:
     _cast_inputs(bound, inputs)
     _cast_outputs(bound, outputs)
     return Prepared(bound, inputs, outputs)
+
+
+def _give_indices_an_axis(graph: ir.Graph) -> None:
+    """Gathers by a list of one in place of a single number, in place: coremltools fails on numbers without an axis."""
+    for node in list(graph):
+        index = numbers(node.inputs[1]) if node.op_type == "Gather" else None
+        if index is None or index.ndim:
+            continue
+        old, axis = node.outputs[0], node.attributes.get_int("axis", 0) or 0
+        listed = add_initializer(graph, f"{node.name}/index", index.reshape(1))
+        axes = add_initializer(graph, f"{node.name}/axes", np.array([axis], np.int64))
+        gathered = ir.node("Gather", [node.inputs[0], listed], {"axis": axis}, name=node.name)
+        squeezed = ir.node("Squeeze", [gathered.outputs[0], axes], name=f"{node.name}/squeezed")
+        gathered.outputs[0].name = f"{node.name}/listed"
+        new = squeezed.outputs[0]
+        new.type, new.shape = old.type, old.shape
+        graph.insert_before(node, [gathered, squeezed])
+        name, old.name = old.name, f"{node.name}/single"
+        new.name = name
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
 
 
 def _border(spec: TensorSpec, taken: set[str]) -> TensorSpec:
