@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("tflite_micro")
 
+from edgewright.core.recipe import StepSpec
 from edgewright.measure.survey import SurveyStep
 from edgewright.testing import targets as suite
 
@@ -20,10 +21,10 @@ def test_a_board_too_small_is_told_before_anything_is_tried(tmp_path: Path) -> N
     out.mkdir()
     case = next(case for case in suite.CASES if case.name == "residual")
     onnx.save(case.build(), str(model / "model.onnx"))
-    for settings, expected in (({}, 0), ({"micro": {"ram_kb": 1, "flash_kb": 16}}, 2)):
-        step = SurveyStep(("null", "micro"), settings)
+    for settings, expected in (({}, 0), ({"ram_kb": 1, "flash_kb": 16}, 2)):
+        step = SurveyStep({"null": StepSpec("null"), "board": StepSpec("micro", settings)})
         step.run({"model": model}, out, suite.QuietContext(tmp_path))
         refusals = json.loads((out / "survey.json").read_bytes())["refusals"]
         assert refusals["null"] == []
-        assert len(refusals["micro"]) == expected
-        assert all("does not fit" in reason for reason in refusals["micro"])
+        assert len(refusals["board"]) == expected
+        assert all("does not fit" in reason for reason in refusals["board"])
