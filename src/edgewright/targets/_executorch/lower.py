@@ -17,6 +17,7 @@ from edgewright.errors import StepFailed
 from edgewright.graph.bridge.elements import torch_dtype
 from edgewright.graph.shapes import static_shape
 from edgewright.runtimes._require import require
+from edgewright.targets._executorch.shortcuts import shortcuts
 from edgewright.targets._executorch.steps import Steps
 
 XNNPACK, PORTABLE = "XNNPACK", "CPU"
@@ -99,16 +100,17 @@ def lower(steps: Steps, given: tuple[torch.Tensor, ...]) -> Program:
         partitioner = require("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
         runtime = require("executorch.extension.pybindings.portable_lib", "executorch")
         try:
-            with torch.no_grad():
-                exported = torch.export.export(steps.module, given, strict=False)
-            edge = exir.to_edge_transform_and_lower(
-                exported,
-                partitioner=[partitioner.XnnpackPartitioner()],
-                compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
-            )
-            operators = tuple(_operators(edge.exported_program(), steps.origins))
-            _require_kernels(operators, edge.exported_program().graph, frozenset(runtime._get_operator_names()))
-            content = bytes(edge.to_executorch().buffer)
+            with shortcuts():
+                with torch.no_grad():
+                    exported = torch.export.export(steps.module, given, strict=False)
+                edge = exir.to_edge_transform_and_lower(
+                    exported,
+                    partitioner=[partitioner.XnnpackPartitioner()],
+                    compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
+                )
+                operators = tuple(_operators(edge.exported_program(), steps.origins))
+                _require_kernels(operators, edge.exported_program().graph, frozenset(runtime._get_operator_names()))
+                content = bytes(edge.to_executorch().buffer)
         except StepFailed:
             raise
         except Exception as error:  # torch.export and ExecuTorch raise many kinds
