@@ -8,12 +8,17 @@ judged on the same samples of `test` (keyword spotting: all 1000 clips, 100 of w
 with 95% intervals: against float in ONNX Runtime, and against every other runtime. Two runtimes agree when they are at
 most half a point apart, or when the interval of their difference holds zero; exits with 1 otherwise. `dB` is
 the signal over the difference from the runtime's own quantised model computed as written. Needs EDGEWRIGHT_BENCH.
+
+The work runs in a process of its own, which states its verdict last: one that vanishes before (killed for memory, or
+ended by a library, whatever its exit status) is told with its reason, and the exit status is 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,6 +42,8 @@ CONSOLE = Console(width=150)
 RUNTIMES = ("onnxruntime", "openvino", "litert", "executorch")
 HALF_A_POINT = 0.005
 PARITY = 50
+VERDICTS = {"agree": 0, "differ": 1}
+NO_VERDICT = 2
 
 
 def scheme_of(runtime: str, named: Mapping[str, str]) -> str:
@@ -117,13 +124,43 @@ def main() -> None:
     parser.add_argument("--weights", default="minmax", help="of weights, see static-int8")
     parser.add_argument("--keep-float", default="", help="node names, patterns or selectors, with commas between")
     parser.add_argument("--limit", type=int, default=None, help="samples to judge")
+    parser.add_argument("--verdict", type=Path, default=None, help=argparse.SUPPRESS)
     said = parser.parse_args()
+    sys.exit(watched(sys.argv) if said.verdict is None else work(said))
+
+
+def work(said: argparse.Namespace) -> int:
+    """Compares, and writes `agree` or `differ` to the file of the verdict once everything is printed."""
     kept = tuple(name for name in said.keep_float.split(",") if name)
     passes = {"ranges": said.ranges, "weights": said.weights, "keep_float": kept}
     CONSOLE.print(platform.processor() or platform.machine())
-    with tempfile.TemporaryDirectory() as work:
-        same = run(said.model, Path(work), said.runtimes.split(","), passes, said)
-    sys.exit(0 if same else 1)
+    with tempfile.TemporaryDirectory() as folder:
+        same = run(said.model, Path(folder), said.runtimes.split(","), passes, said)
+    verdict = "agree" if same else "differ"
+    CONSOLE.print(f"verdict: {verdict}")
+    said.verdict.write_text(verdict)
+    return VERDICTS[verdict]
+
+
+def watched(command: Sequence[str]) -> int:
+    """Runs the comparison in another process; returns the exit status that its verdict stands for."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "verdict"
+        status = subprocess.run([sys.executable, *command, "--verdict", str(file)], check=False).returncode
+        verdict = file.read_text() if file.is_file() else ""
+    if verdict in VERDICTS and status == VERDICTS[verdict]:
+        return status
+    for stream in (sys.stdout, sys.stderr):
+        print(f"no result: {ending(status)} {'after its' if verdict else 'before a'} verdict", file=stream, flush=True)
+    return NO_VERDICT
+
+
+def ending(status: int) -> str:
+    """Says how a process ended."""
+    if status >= 0:
+        return f"the comparison ended with exit status {status}"
+    name = signal.Signals(-status).name
+    return f"the comparison was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 if __name__ == "__main__":
