@@ -144,6 +144,7 @@ def work(said: argparse.Namespace) -> int:
 
 def watched(command: Sequence[str]) -> int:
     """Runs the comparison in another process; returns the exit status that its verdict stands for."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # takes the other process along
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "verdict"
         status = subprocess.run([sys.executable, *command, "--verdict", str(file)], check=False).returncode
