@@ -27,6 +27,7 @@ def shortcuts() -> Iterator[None]:
         _operators_once(stack)
         _needed_retraces(stack)
         _needed_searches(stack)
+        _parts_once(stack)
         yield
 
 
@@ -90,6 +91,30 @@ def _needed_searches(stack: ExitStack) -> None:
     for module, name, word in _SEARCHES:
         kind = getattr(import_module(f"executorch.backends.xnnpack._passes.{module}"), name)
         _swap(stack, kind, "call", _only_with(word, kind))
+
+
+def _parts_once(stack: ExitStack) -> None:
+    """Every pass over a graph with delegated parts unpacks each part into a module before it is interpreted."""
+    from importlib import import_module
+
+    from torch.utils import _pytree as pytree
+
+    calls = import_module("torch._higher_order_ops.executorch_call_delegate")  # the package's name is the operator
+    unpacked: WeakKeyDictionary[Any, fx.GraphModule] = WeakKeyDictionary()
+    plain: dict[Any, type] = {
+        fx.immutable_collections.immutable_dict: dict,
+        fx.immutable_collections.immutable_list: list,
+    }
+
+    def call(part: Any, *given: Any) -> Any:
+        if part not in unpacked:
+            unpacked[part] = part.original_module.module()
+        kinds = tuple(plain)
+        return unpacked[part](
+            *pytree.tree_map_only(kinds, lambda a: plain[type(a)](a), given, lambda a: isinstance(a, kinds))
+        )
+
+    _swap(stack, calls, "call_delegate_cpu", call)
 
 
 def _only_with(word: str, kind: Any) -> Callable[[Any, fx.GraphModule], Any]:
