@@ -63,7 +63,7 @@ def compiled(bench: Bench, runtime: str, scheme: str, statistics: Path, passes: 
     """Returns the quantised model and the artifact."""
     spec = StepSpec("static-int8", {"scheme": scheme, **passes})
     model = bench.step("passes", spec, model=bench.model, statistics=statistics)
-    return model, bench.step("targets", StepSpec(runtime), model=model)
+    return model, bench.step_apart("targets", StepSpec(runtime), model=model)
 
 
 def run(model: str, work: Path, runtimes: Sequence[str], passes: Mapping[str, Any], said: argparse.Namespace) -> bool:
@@ -74,7 +74,7 @@ def run(model: str, work: Path, runtimes: Sequence[str], passes: Mapping[str, An
     named = dict(each.split("=", 1) for each in said.schemes.split(",") if each)
     statistics = bench.step("passes", StepSpec("calibrate", {"channels": True}), model=bench.model, data=bench.data)
     judge = Judge(bench, said.limit)
-    base = judge.add("float, onnxruntime", bench.step("targets", StepSpec("onnxruntime"), model=bench.model))
+    base = judge.add("float, onnxruntime", bench.step_apart("targets", StepSpec("onnxruntime"), model=bench.model))
     notes: dict[str, str] = {}
     for runtime in runtimes:
         scheme = scheme_of(runtime, named)

@@ -36,7 +36,7 @@ from edgewright.errors import EdgewrightError
 from edgewright.formats.tflite.reader import parse
 from edgewright.graph.load import load, tensor_specs
 from edgewright.passes._infer import open_infer
-from edgewright.runtimes import open_runner
+from edgewright.runtimes._remote import open_remote, this_interpreter
 
 CONSOLE = Console(width=150)
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -76,7 +76,7 @@ class Judge:
     def quality(self, artifact: Path, reference: Path | None = None) -> tuple[Quality, Path]:
         config = {"split": "test", "metrics": list(self.bench.metrics), "limit": self.limit}
         inputs = {"artifact": artifact, "data": self.bench.data, **({"reference": reference} if reference else {})}
-        out = self.bench.step("measure", StepSpec("evaluate", config), **inputs)
+        out = self.bench.step_apart("measure", StepSpec("evaluate", config), **inputs)
         return decode_stored(Quality, (out / "quality.json").read_bytes()), out
 
     def add(self, name: str, artifact: Path, base: Row | None = None, same: Row | None = None) -> Row:
@@ -100,7 +100,7 @@ def parity(bench: Bench, model: Path, artifact: Path, samples: int) -> tuple[flo
     infer, name = open_infer(loaded, integers=False, threads=1), outputs[0].name
     wanted: list[NDArray[Any]] = []
     got: list[NDArray[Any]] = []
-    with open_runner(artifact, RunOptions(threads=1)) as runner:
+    with open_remote(artifact, RunOptions(threads=1), this_interpreter()) as runner:
         for count, (_, _, stacked) in enumerate(open_data(bench.data, specs).batches("test", 1)):
             if count == samples:
                 break

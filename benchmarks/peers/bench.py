@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.core.codec import decode_stored
+from edgewright.core.codec import decode_stored, encode
 from edgewright.core.measurement import Quality
 from edgewright.core.recipe import StepSpec
 from edgewright.core.target import RunOptions
 from edgewright.data import open_data
 from edgewright.engine import registry
+from edgewright.engine.execute import run_in_worker
 from edgewright.errors import EdgewrightError
 from edgewright.graph.load import load, tensor_specs
 from edgewright.project.config import load_project
@@ -58,6 +59,7 @@ class Bench:
         model: Hub folder of the cleaned-up model, opset raised: what every tool starts from.
         points: What was made.
         failures: What could not be made, and why.
+        root: Folder of the project, for its functions.
     """
 
     work: Path
@@ -69,6 +71,7 @@ class Bench:
     failures: dict[str, str] = field(default_factory=dict)
     scratch: Path = Path()
     seed: int = 0
+    root: Path = Path()
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Steps report here; the benchmark shows nothing."""
@@ -84,6 +87,22 @@ class Bench:
     def step(self, group: str, spec: StepSpec, **inputs: Path) -> Path:
         out = self.folder(spec.name)
         registry.make(group, spec).run(inputs, out, self)
+        return out
+
+    def step_apart(self, group: str, spec: StepSpec, **inputs: Path) -> Path:
+        """Runs a step in a process of its own, as a search does: runtimes that share one disturb each other."""
+        out = self.folder(spec.name)
+        request = {
+            "group": group,
+            "step": spec.name,
+            "config": encode(registry.make(group, spec)),
+            "inputs": {name: str(path) for name, path in inputs.items()},
+            "out": str(out),
+            "scratch": str(self.scratch),
+            "root": str(self.root),
+            "seed": self.seed,
+        }
+        run_in_worker(request, self.progress)
         return out
 
     def attempt(self, tool: str, name: str, runtime: str, make: Callable[[], Path]) -> None:
@@ -107,7 +126,7 @@ def prepare(model: str, work: Path) -> Bench:
     """Imports and cleans up the model of an example."""
     project = load_project(EXAMPLES / PROJECTS[model])
     request = ask(project, work)
-    bench = Bench(work, Path(), tuple(request.quality.metrics), Path(), Path())
+    bench = Bench(work, Path(), tuple(request.quality.metrics), Path(), Path(), root=project.root)
     bench.original = bench.step("sources", request.source, **{k: v.path for k, v in request.model.items()})
     bench.data = request.data(tensor_specs(load(bench.original))[0]).path
     bench.model = bench.step("passes", StepSpec("clean-up"), model=bench.original)
