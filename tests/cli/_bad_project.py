@@ -63,7 +63,7 @@ toml_case("budget_negative", "quality_drop = 0.02", "latency_ms = -1.0", r"laten
 toml_case("budget_in_points", "0.02", "1.0", r"quality_drop = 1 allows everything", "quality_drop = 0.01")
 toml_case("seed_negative", "schema = 1", "schema = 1\nseed = -1", r"seed = -1", "0 or larger")
 TWICE = '"onnxruntime"\n[[targets]]\nname = "onnxruntime"'
-toml_case("target_twice", '"onnxruntime"', TWICE, r'name "onnxruntime" is given twice', "of its own")
+toml_case("target_twice", '"onnxruntime"', TWICE, r'label "onnxruntime" is given twice', "of its own")
 toml_case("unknown_metric", '"top-1"', '"topp-1"', r'unknown metric "topp-1"', 'mean "top-1"')
 toml_case("unknown_reader", '"npz"', '"npzz"', r"npzz", '"npz"')
 toml_case(
@@ -211,7 +211,7 @@ toml_case(
     '"model.onnx"',
     '"model.caffe"',
     r"source 'model\.caffe': cannot tell",
-    r"\.onnx, \.tflite, \.keras or \.h5 file",
+    r"\.onnx, \.tflite, \.keras, \.h5 or \.pt2 file",
 )
 
 

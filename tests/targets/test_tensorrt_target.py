@@ -243,7 +243,7 @@ def test_ranges_of_a_plan_stand_beside_the_graph_for_dla() -> None:
 
 
 def test_an_older_tensorrt_gets_flags_and_dla_gets_ranges(tmp_path: Path, nothing_installed: None) -> None:
-    nano = compiled("tensorrt", conv_bn_relu(), tmp_path / "nano", gpu="jetson-nano", precision="float16")
+    nano = compiled("tensorrt", conv_bn_relu(), tmp_path / "nano", anew=True, gpu="jetson-nano", precision="float16")
     told = json.loads((nano / "engine.json").read_text())
     assert (told["typing"], told["flags"]) == ("flags", ["fp16"])
     assert {v.dtype for v in load(nano / "model.onnx").graph.initializers.values()} == {ir.DataType.FLOAT}
@@ -254,10 +254,11 @@ def test_an_older_tensorrt_gets_flags_and_dla_gets_ranges(tmp_path: Path, nothin
     half = tmp_path / "half"
     half.mkdir()
     Fp16().run({"model": tmp_path / "nano" / "model"}, half, QuietContext(tmp_path))
-    already = compiled("tensorrt", onnx.load(half / "model.onnx"), tmp_path / "already", gpu="jetson-nano")
+    halved = onnx.load(half / "model.onnx")
+    already = compiled("tensorrt", halved, tmp_path / "already", anew=True, gpu="jetson-nano")
     assert json.loads((already / "engine.json").read_text())["flags"] == ["fp16"]
     assert load_artifact(already).precision == "float16"
-    dla = compiled("tensorrt", quantized_conv(symmetric=True), tmp_path / "dla", **fields)
+    dla = compiled("tensorrt", quantized_conv(symmetric=True), tmp_path / "dla", anew=True, **fields)
     told = json.loads((dla / "engine.json").read_text())
     assert (told["flags"], told["dla_core"], told["gpu_fallback"]) == (["fp16", "int8"], 1, True)
     assert set(told["ranges"]) == {"x", "r1", "c2"}
@@ -266,12 +267,12 @@ def test_an_older_tensorrt_gets_flags_and_dla_gets_ranges(tmp_path: Path, nothin
 
 
 def test_without_the_toolchain_nothing_is_called_built(tmp_path: Path, nothing_installed: None) -> None:
-    artifact = load_artifact(compiled("tensorrt", conv_bn_relu(), tmp_path))
+    artifact = load_artifact(compiled("tensorrt", conv_bn_relu(), tmp_path, anew=True))
     assert not any("built" in line for line in artifact.proof)
     assert any("edgewright toolchain install tensorrt-rtx" in line for line in artifact.unproven)
     assert artifact.placement == ()
     with pytest.raises(StepFailed, match="tensorrt-rtx") as error:
-        compiled("tensorrt", conv_bn_relu(), tmp_path / "strict", strict=True)
+        compiled("tensorrt", conv_bn_relu(), tmp_path / "strict", anew=True, strict=True)
     assert error.value.hint == "edgewright toolchain install tensorrt-rtx"
 
 

@@ -47,7 +47,7 @@ def compiled(target: str, proto: onnx.ModelProto, folder: Path, *, anew: bool = 
         target: Its name.
         proto: The model.
         folder: Empty; the hub model, scratch and artifact go below it.
-        anew: Compile it even if this process has done so before.
+        anew: Compile it even if this process has done so before, and do not keep it: for what a test changed.
         fields: The target's configuration.
     """
     model, out = folder / "model", folder / "artifact"
@@ -57,7 +57,8 @@ def compiled(target: str, proto: onnx.ModelProto, folder: Path, *, anew: bool = 
     key = (target, proto.SerializeToString(deterministic=True), repr(sorted(fields.items())))
     if anew or key not in _COMPILED:
         make(target, **fields).run({"model": model}, out, QuietContext(folder / "scratch"))
-        _COMPILED[key] = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        if not anew:
+            _COMPILED[key] = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
         return out
     for name, content in _COMPILED[key].items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
