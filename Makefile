@@ -65,7 +65,7 @@ bench: $(VENV)/.dev ## Every claim of speed, memory and quality beside other too
 	$(BIN)/python benchmarks/ds_cnn.py
 	for model in kws fashion mobilenet banking77 yolox; do $(BIN)/python benchmarks/litert_quality.py --model $$model || exit 1; done
 	for model in kws fashion mobilenet banking77; do $(BIN)/python benchmarks/int8_runtimes.py --model $$model || exit 1; done
-	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/batching.py examples/banking77/edgewright-out/banking77-onnxruntime.ewb
 	$(BIN)/python benchmarks/mixed_precision.py
 	$(BIN)/python benchmarks/hard_mobilenet.py
 	$(BIN)/python benchmarks/low_bits.py --model fashion
