@@ -35,3 +35,11 @@ def test_what_is_installed_is_enough() -> None:
 @pytest.mark.parametrize("extra", ["build", "onnxruntime", "openvino", "torch", "tflite", "image", "audio", "text"])
 def test_metadata_knows_every_extra(extra: str) -> None:
     assert toolchain.distributions_of(extra)
+
+
+def test_what_another_system_needs_is_not_missing_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["numpy; extra == 'toy'", "no-such-thing; sys_platform == 'nowhere' and extra == 'toy'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: lines)
+    distributions_of = toolchain.distributions_of.__wrapped__
+    assert distributions_of("toy") == ("numpy",)
+    assert distributions_of("other") == ()

@@ -37,11 +37,16 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 
 @cache
 def distributions_of(extra: str) -> tuple[str, ...]:
-    """Returns the distributions that one extra of Edgewright installs, from the package's own metadata."""
+    """Returns the distributions that one extra of Edgewright installs on this machine, from the package's metadata."""
+    from packaging.requirements import Requirement
+
     found: list[str] = []
     for line in importlib.metadata.requires("edgewright") or []:
         marked, name = _EXTRA.search(line), _NAME.match(line)
-        if marked and name and marked.group(1) == extra and name.group() != "edgewright":
+        if not marked or not name or marked.group(1) != extra or name.group() == "edgewright":
+            continue
+        marker = Requirement(line).marker
+        if marker is None or marker.evaluate({"extra": extra}):
             found.append(name.group())
     return tuple(found)
 
