@@ -77,7 +77,8 @@ def test_the_whole_line(tiny):
 
 @pytest.mark.slow
 def test_a_budget_nobody_meets_gives_the_nearest_and_exit_code_1(tiny):
-    tiny.write_text(tiny.read_text().replace("quality_drop = 0.02", "quality_floor = 0.999\nsize_bytes = 10"))
+    text = tiny.read_text().replace("quality_drop = 0.02", "quality_floor = 0.999\nsize_bytes = 10")
+    tiny.write_text(text.replace("[search]\n", '[search]\nladder = ["static-int8", "weights", "mixed"]\n'))
     found = run(tiny, "--json")
     assert found.returncode == 1, found.stderr
     study = json.loads(found.stdout)
