@@ -14,29 +14,10 @@ from edgewright.bundle.raw import read_raw
 from edgewright.core.bundle import GoldenPair
 from edgewright.core.decision import Decision, decision_from_json
 from edgewright.core.digest import Digest
+from edgewright.core.measured import GoldenCheck
 from edgewright.errors import Corrupt
 from edgewright.runtimes import load_artifact
 from edgewright.runtimes._ort_custom import kind_of
-
-
-@dataclass(frozen=True, slots=True)
-class PairResult:
-    """One golden pair, run again.
-
-    Attributes:
-        input: File of the raw input.
-        difference: See `edgewright.bundle.compare.difference`.
-        tolerance: What is allowed.
-    """
-
-    input: str
-    difference: float
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        """True when the decision is the recorded one within tolerance."""
-        return self.difference <= self.tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +39,7 @@ class VerifyReport:
     digest: Digest
     files: int
     runtime: str
-    pairs: tuple[PairResult, ...]
+    pairs: tuple[GoldenCheck, ...]
     variant: str = DEFAULT
     variants: Mapping[str, str] = field(default_factory=dict)
     native: Mapping[str, str] = field(default_factory=dict)
@@ -135,7 +116,7 @@ def _check_artifacts(bundle: Bundle) -> None:
         bundle.golden_pairs(each.golden)
 
 
-def _run_pairs(bundle: Bundle, pairs: tuple[GoldenPair, ...]) -> tuple[PairResult, ...]:
+def _run_pairs(bundle: Bundle, pairs: tuple[GoldenPair, ...]) -> tuple[GoldenCheck, ...]:
     folder = (bundle.folder / bundle.golden.file).parent
     with open_decider(bundle) as decide:
 
@@ -146,9 +127,9 @@ def _run_pairs(bundle: Bundle, pairs: tuple[GoldenPair, ...]) -> tuple[PairResul
         return tuple(_run_pair(fresh, folder, pair, bundle.path) for pair in pairs)
 
 
-def _run_pair(decide: Callable[[Any], Decision], folder: Path, pair: GoldenPair, path: Path) -> PairResult:
+def _run_pair(decide: Callable[[Any], Decision], folder: Path, pair: GoldenPair, path: Path) -> GoldenCheck:
     try:
         expected = decision_from_json(pair.decision)
     except ValueError as error:
         raise Corrupt(f"{path}: the golden decision for {pair.input}: {error}", hint="pack it anew") from error
-    return PairResult(pair.input, difference(expected, decide(read_raw(folder / pair.input))), pair.tolerance)
+    return GoldenCheck(pair.input, difference(expected, decide(read_raw(folder / pair.input))), pair.tolerance)

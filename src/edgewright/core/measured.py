@@ -12,7 +12,7 @@ from edgewright.core.target import OperatorTime
 
 @dataclass(frozen=True, slots=True)
 class GoldenCheck:
-    """One golden pair of a bundle, decided again on the device.
+    """One golden pair of a bundle, decided again.
 
     Attributes:
         input: File of the raw input.
