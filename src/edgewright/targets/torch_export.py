@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgewright.core.measurement import Device
 from edgewright.core.step import Context
 from edgewright.core.target import Scheme
+from edgewright.targets._torch_files.format import precisions, write
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -46,9 +47,7 @@ class TorchExportTarget:
         return ()
 
     def precisions(self, device: Device) -> Mapping[str, str]:
-        slow = "PyTorch has few kernels in {} for this kind of processor"
-        whole = "PyTorch has no integer kernels that a plain file could name; it computes quantisers in float"
-        return {"float32": "", **{name: slow.format(name) for name in ("float16", "bfloat16")}, "int8": whole}
+        return precisions()
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         """Writes `model.pt2` and `artifact.json`.
@@ -59,17 +58,8 @@ class TorchExportTarget:
             StepFailed: An operator is not supported (named with its node) or a size is not fixed; or `strict` and a
                 node does not run as planned.
         """
-        from edgewright.runtimes._require import require
-
-        require("torch", self.extra)
-        from edgewright.targets._torch_files.proof import describe, read
-
-        hub, exporter = read(inputs["model"], self.name, self.batch)
-        operators = exporter.operators()
-        (out / MODEL_FILE).write_bytes(exporter.package())
-        context.progress(0.5, "proving placement")
-        data = inputs.get("data")
-        describe(self.name, out / MODEL_FILE, hub, operators, batch=self.batch, data=data, strict=self.strict)
+        file = out / MODEL_FILE
+        write(self.name, file, lambda made: made.package(), inputs, context, batch=self.batch, strict=self.strict)
 
 
 plugin = TorchExportTarget
