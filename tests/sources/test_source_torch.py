@@ -11,8 +11,8 @@ import pytest
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError, SourceError, StepFailed
 from edgewright.graph.load import load
-from edgewright.sources._factory import build_module, load_checkpoint
 from edgewright.sources.torch import TorchSource
+from edgewright.training.factory import build_module, load_checkpoint
 
 torch = pytest.importorskip("torch")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgewright.core.step import Context
 from edgewright.errors import SourceError, StepFailed
 from edgewright.runtimes._require import require
-from edgewright.sources import _onnx_export
+from edgewright.training.export import cause, fold, need_onnxscript, quiet
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -50,7 +50,7 @@ class TorchExportSource:
         torch = require("torch", self.extra)
         from edgewright.graph import check, load, opset, tidy
         from edgewright.runtimes.torch import load_program
-        from edgewright.sources import _feeds, _verify
+        from edgewright.sources import _eager, _feeds, _verify
 
         file = inputs["model"]
         if not file.is_file():
@@ -62,7 +62,7 @@ class TorchExportSource:
         context.progress(0.7, "exported")
         specs = load.tensor_specs(load.load(path))
         feeds = _feeds.make_feeds(inputs.get("data"), specs[0], self.samples, context.seed)
-        eager = _onnx_export.eager(program.module(), [s.name for s in specs[0]], [s.name for s in specs[1]])
+        eager = _eager.eager(program.module(), [s.name for s in specs[0]], [s.name for s in specs[1]])
         difference = _verify.compare(eager, _verify.onnxruntime_evaluator(path), feeds.batches)
         _verify.check_difference(difference, self.least_snr_db, "the program in PyTorch")
         said = _verify.describe_feeds("the program in PyTorch", feeds)
@@ -79,19 +79,19 @@ class TorchExportSource:
         _verify.write_record(record, out)
 
     def _exported(self, torch: Any, program: Any) -> onnx_ir.Model:
-        _onnx_export.need_onnxscript()
+        need_onnxscript()
         try:
-            with _onnx_export.quiet():
+            with quiet():
                 made = torch.onnx.export(
                     program, dynamo=True, optimize=False, external_data=False, verbose=False, opset_version=self.opset
                 )
         except Exception as error:  # the exporter wraps whatever went wrong
             raise StepFailed(
-                f"the program cannot be exported to ONNX: {_onnx_export.cause(error)}",
+                f"the program cannot be exported to ONNX: {cause(error)}",
                 hint='give the model as "module:factory" instead',
             ) from error
         model: onnx_ir.Model = made.model
-        return _onnx_export.fold(model)
+        return fold(model)
 
 
 plugin = TorchExportSource
