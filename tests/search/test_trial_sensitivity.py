@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgewright.core.codec import encode_json
-from edgewright.core.recipe import Recipe, StepSpec
+from edgewright.core.recipe import Recipe, StepSpec, TargetSpec
 from edgewright.core.sensitivity import SENSITIVITY_FILE, GroupSensitivity, Sensitivity
 from edgewright.engine import registry
 from edgewright.graph.schemes import find
@@ -24,7 +24,7 @@ def test_it_measures_the_quantisation_of_the_recipe_and_not_its_repairs(
     (tmp_path / SENSITIVITY_FILE).write_bytes(encode_json(expected))
     asked: list[Recipe] = []
 
-    def apply(self: Trials, recipe: Recipe) -> Any:
+    def apply(self: Trials, recipe: Recipe, target: TargetSpec) -> Any:
         asked.append(recipe)
         return SimpleNamespace(path=tmp_path, digest="sha256:0")
 
@@ -35,7 +35,7 @@ def test_it_measures_the_quantisation_of_the_recipe_and_not_its_repairs(
     )
     trials = Trials.__new__(Trials)
     trials.sensitivities = {}
-    assert trials.sensitivity(chain.recipe()) == expected
+    assert trials.sensitivity(chain.recipe(), TargetSpec("a", StepSpec("null"))) == expected
     assert trials.sensitivities == {"onnxruntime-u8s7": "sha256:0"}
     assert [spec.name for spec in asked[0].passes] == ["clean-up", "equalise", "sensitivity"]
     made = registry.make("passes", asked[0].passes[-1])

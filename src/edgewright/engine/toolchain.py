@@ -17,7 +17,7 @@ from edgewright.store.files import digest_file
 
 _STEP_PACKAGES = (
     *("core", "pipeline", "runtimes", "formats", "data"),
-    *("graph", "sources", "passes", "targets", "measure"),
+    *("graph", "training", "sources", "passes", "targets", "measure"),
 )
 """Where the code lives that decides which bytes a step makes."""
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")

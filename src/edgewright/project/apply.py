@@ -19,7 +19,8 @@ from edgewright.project.config import ModelConfig, Project
 from edgewright.project.question import kind_of
 from edgewright.runtimes._machine import local_device
 from edgewright.search.imported import Imported
-from edgewright.search.passes import PassRunner
+from edgewright.search.passes import PassRunner, Pricing
+from edgewright.search.places import Place
 from edgewright.search.trial import read
 from edgewright.store.cache import Cache
 from edgewright.store.files import digest_path, write_atomic
@@ -82,7 +83,8 @@ def apply_passes(job: Job, *, cache: Cache | None = None) -> Applied:
         data = _data(job.project, read(imported, "import.json", Imported).inputs, Path(work))
         made: list[tuple[str, Result]] = [("import", imported)]
         limit = job.project.file.search.calibration_limit if job.project else None
-        chain = PassRunner(executor, data, limit)
+        pricing = Pricing(job.target or StepSpec("onnxruntime"), 1, Place(executor.device))
+        chain = PassRunner(executor, data, limit, pricing)
         chain.run(imported, job.passes, lambda spec, result: made.append((spec.name, result)))
         artifact = _compiled(job, executor, made[-1][1], data)
         return _written(job, made, artifact)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.codec import encode, encode_json
-from edgewright.core.data import SPLITS
+from edgewright.core.data import NEEDED_SPLITS, SPLITS
 from edgewright.core.digest import Digest, digest_json
 from edgewright.core.recipe import StepSpec, TargetSpec
 from edgewright.core.tensors import TensorSpec
@@ -18,14 +18,12 @@ from edgewright.data import code_digest, data_digest, data_spec
 from edgewright.engine.execute import Input
 from edgewright.errors import ConfigError, SourceError
 from edgewright.project.config import ModelConfig, Project
+from edgewright.search.imported import KINDS
 from edgewright.search.request import Request
 from edgewright.store.files import digest_file, digest_path, write_atomic
 
 _EXTERNAL_KEY = b"\n\x08location"
 """How the entry of a tensor that names its file is written: field 1, eight bytes."""
-_KINDS = {
-    ".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".pt2": "torch-export"
-}  # fmt: skip
 _FOLDERS = ("saved-model",)
 """Kinds whose model is a folder."""
 
@@ -76,12 +74,12 @@ def _reached(project: Project) -> tuple[TargetSpec, ...]:
 
 def _require_splits(data: Mapping[str, Any]) -> None:
     """Every split is used by the end of a search: a missing one is told before anything is paid for."""
-    for split in SPLITS:
+    for split in NEEDED_SPLITS:
         if not isinstance(data.get(split), Mapping):
             tables = [name for name, value in data.items() if isinstance(value, Mapping) and name not in SPLITS]
             near = difflib.get_close_matches(split, tables, n=1)
             hint = f"rename [data.{near[0]}] to [data.{split}]" if near else f"add [data.{split}]"
-            raise ConfigError(f'[data]: there is no split "{split}"; {", ".join(SPLITS)} are needed', hint=hint)
+            raise ConfigError(f'[data]: there is no split "{split}"; {", ".join(NEEDED_SPLITS)} are needed', hint=hint)
 
 
 def kind_of(model: ModelConfig, root: Path = Path()) -> str:
@@ -93,8 +91,8 @@ def kind_of(model: ModelConfig, root: Path = Path()) -> str:
     if model.kind:
         return model.kind
     suffix = Path(model.source).suffix.lower()
-    if suffix in _KINDS:
-        return _KINDS[suffix]
+    if suffix in KINDS:
+        return KINDS[suffix]
     if (root / model.source / "saved_model.pb").is_file():
         return "saved-model"
     if ":" in model.source:

@@ -70,14 +70,16 @@ class _Finish:
         return not saturates(read(self._artifact(candidate), "artifact.json", Artifact))
 
     def _artifact(self, candidate: Candidate) -> Result:
-        return self.trials.compile(self._target(candidate).step, self.trials.apply(candidate.recipe))
+        target = self._target(candidate)
+        return self.trials.compile(target.step, self.trials.apply(candidate.recipe, target))
 
     def _target(self, candidate: Candidate) -> TargetSpec:
         return next(t for t in self.request.targets if t.label == candidate.target)
 
     def _finalist(self, candidate: Candidate, reference: Result, packed: set[str]) -> Candidate:
-        place = self.trials.place(self._target(candidate))
-        artifact = self.trials.runnable(self._artifact(candidate), self.trials.apply(candidate.recipe), place)
+        target = self._target(candidate)
+        place = self.trials.place(target)
+        artifact = self.trials.runnable(self._artifact(candidate), self.trials.apply(candidate.recipe, target), place)
         candidate = with_test(candidate, self.trials.evaluate(artifact, "test", self.threads, place, reference))
         if candidate.id not in packed:
             return candidate

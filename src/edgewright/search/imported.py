@@ -8,6 +8,11 @@ from typing import Any
 from edgewright.core.codec import encode
 from edgewright.core.tensors import TensorSpec
 
+KINDS = {
+    ".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".pt2": "torch-export"
+}  # fmt: skip
+"""Suffix of a file -> the source that imports it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:

@@ -1,17 +1,41 @@
-"""Runs passes one after another, each with what it declares it needs: data, statistics, the float model."""
+"""Runs passes one after another, each with what it declares it needs beside the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from edgewright.core.codec import decode_stored, encode
+from edgewright.core.digest import digest_json
 from edgewright.core.recipe import StepSpec
+from edgewright.data import code_digest
 from edgewright.engine import registry
 from edgewright.engine.execute import Executor, Input, Result
-from edgewright.errors import ConfigError
+from edgewright.errors import ConfigError, UsageError
+from edgewright.search.imported import KINDS, Imported
+from edgewright.search.places import Place
+from edgewright.store.files import digest_path
 
 Made = Callable[[StepSpec, Result], None]
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """Where the costs of channels are measured.
+
+    Attributes:
+        target: Compiles what is timed.
+        threads: It runs with so many.
+        place: Where that is.
+    """
+
+    target: StepSpec
+    threads: int
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +46,19 @@ class PassRunner:
         executor: Runs and caches the steps.
         data: The project's data, held against the model's inputs; None where there is no project.
         calibration_limit: Most calibration samples to use.
+        pricing: Where a pass that chooses by cost has it measured; None where that is not known.
     """
 
     executor: Executor
     data: Input | None
     calibration_limit: int | None = None
+    pricing: Pricing | None = None
 
     def run(self, model: Result, passes: Sequence[StepSpec], made: Made | None = None) -> Result:
         """Runs `passes` on `model`.
 
         Args:
-            model: A hub model.
+            model: The imported model: the teacher of passes that distil.
             passes: In order.
             made: Told of every pass and what it made.
 
@@ -40,9 +66,9 @@ class PassRunner:
             ConfigError: A pass is unknown, a field does not fit, or it needs data and there are none.
             EdgewrightError: A pass failed.
         """
-        float_model = model
+        imported = float_model = model
         for spec in passes:
-            named = self._named_inputs(spec, model, float_model)
+            named = self._named_inputs(spec, model, float_model, imported)
             gathered = tuple(found.record for found in named.values() if isinstance(found, Result))
             given = {name: found.as_input() if isinstance(found, Result) else found for name, found in named.items()}
             inputs = {"model": model.as_input(), **given}
@@ -53,18 +79,26 @@ class PassRunner:
                 made(spec, model)
         return model
 
-    def _named_inputs(self, spec: StepSpec, model: Result, float_model: Result) -> Mapping[str, Input | Result]:
+    def _named_inputs(
+        self, spec: StepSpec, model: Result, float_model: Result, imported: Result
+    ) -> Mapping[str, Input | Result]:
         """Makes what a pass declares it needs beside the model.
 
-        `data`; `statistics` gathered from the model; `float`, the model as it was before passes that quantise it.
+        `data`; `statistics` gathered from the model; `float`, the model as it was before passes that quantise it;
+        `teacher`, the imported model or the one that the pass names; `costs` of the model's channels on the target;
+        `code`, the project's folder, where a field names a function in it.
         """
-        makers: dict[str, Callable[[], Input | Result]] = {
+        makers: dict[str, Callable[[], Input | Result | None]] = {
             "data": lambda: self._data(spec),
             "statistics": lambda: self._statistics(spec, model),
             "float": lambda: float_model,
+            "teacher": lambda: self._teacher(spec, imported),
+            "costs": lambda: self._costs(spec, model),
+            "code": lambda: self._code(spec),
         }
         needs: tuple[str, ...] = getattr(registry.load("passes", spec.name), "needs", ())
-        return {name: makers[name]() for name in needs}
+        named = {name: makers[name]() for name in needs}
+        return {name: found for name, found in named.items() if found is not None}
 
     def _data(self, spec: StepSpec) -> Input:
         if self.data is None:
@@ -75,3 +109,55 @@ class PassRunner:
         config: dict[str, Any] = {"limit": self.calibration_limit}
         inputs = {"model": model.as_input(), "data": self._data(spec)}
         return self.executor.run("passes", StepSpec("calibrate", config), inputs)
+
+    def _teacher(self, spec: StepSpec, imported: Result) -> Result:
+        named = str(spec.config.get("teacher") or "")
+        if not named:
+            return imported
+        if _REFERENCE.fullmatch(named):
+            found = decode_stored(Imported, (imported.path / "import.json").read_bytes())
+            code = Input(self.executor.root, code_digest(named, self.executor.root, f"{spec.name} teacher"))
+            factory = StepSpec("torch", {"factory": named, "inputs": encode(found.inputs)})
+            return self.executor.run("sources", factory, {"code": code})
+        path = self.executor.root / named
+        if not path.exists():
+            hint = "correct the path; it is relative to the project file"
+            raise UsageError(f"{spec.name}: no teacher {path}", hint=hint)
+        source = StepSpec(_kind(path))
+        return self.executor.run("sources", source, {"model": Input(path.resolve(), digest_path(path))})
+
+    def _costs(self, spec: StepSpec, model: Result) -> Result:
+        if self.pricing is None:
+            raise ConfigError(f"pass {spec.name} needs a target to measure on", hint="name one: --compile onnxruntime")
+        place = self.pricing.place
+        config = {"target": encode(self.pricing.target), "threads": self.pricing.threads, **place.fields}
+        inputs = {"model": model.as_input(), **({"data": self.data} if self.data is not None else {})}
+        return self.executor.run("measure", StepSpec("channel-costs", config), inputs, device=place.device)
+
+    def _code(self, spec: StepSpec) -> Input | None:
+        names = sorted(set(_references(spec.config)))
+        if not names:
+            return None
+        root = self.executor.root
+        return Input(root, digest_json({name: code_digest(name, root, f"pass {spec.name}") for name in names}))
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Yields every `module:function` among the values of a configuration."""
+    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _references(item)
+
+
+def _kind(path: Path) -> str:
+    """Returns the source of a teacher's file; a folder is a hub model or a SavedModel."""
+    if path.is_dir():
+        return "saved-model" if (path / "saved_model.pb").is_file() else "onnx"
+    if path.suffix.lower() not in KINDS:
+        raise UsageError(f"teacher {path}: cannot tell what it is", hint=f"one of {', '.join(KINDS)}")
+    return KINDS[path.suffix.lower()]

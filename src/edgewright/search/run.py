@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from edgewright.core.budget import Budget
 from edgewright.core.codec import encode
@@ -138,7 +139,7 @@ class _Search:
         schemes, precisions = step.schemes(device), step.precisions(device)  # type: ignore[attr-defined]
         self.expected = len(schemes) + len(precisions) + len(self.request.recipes) + 2
         wanted = self.request.search.ladder
-        measure = trials.sensitivity if not wanted or "mixed" in wanted else None
+        measure = partial(trials.sensitivity, target=target) if not wanted or "mixed" in wanted else None
         rungs = ladder(target.step, facts, schemes, precisions, measure, safe_8_bits=adds_in_32_bits(device))
         rung = next(rungs, None)
         while rung is not None:
@@ -186,7 +187,7 @@ class _Search:
         chosen = self.study.candidate(best)
         if chosen.measurement is None or chosen.measurement.timing is None:
             return
-        artifact = trials.compile(target.step, trials.apply(chosen.recipe))
+        artifact = trials.compile(target.step, trials.apply(chosen.recipe, target))
         pairs = itertools.product(self.request.search.threads, self.request.search.batch)
         others = [pair for pair in pairs if pair != (self.threads, self.batch)]
         for index, (threads, batch) in enumerate(others, start=1):

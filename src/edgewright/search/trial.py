@@ -15,7 +15,7 @@ from edgewright.engine import registry
 from edgewright.engine.execute import Executor, Input, Result
 from edgewright.errors import ConfigError, DataError, EdgewrightError, MetricFailed, OutOfSpace, ToolchainMissing
 from edgewright.measure.time import size_bytes
-from edgewright.search.passes import PassRunner
+from edgewright.search.passes import PassRunner, Pricing
 from edgewright.search.places import Place, place_of, stand_in
 from edgewright.search.request import Request
 from edgewright.search.rungs import Rung
@@ -96,7 +96,7 @@ class Trials:
         if rung.refused:
             return replace(start, verdict=REFUSED, why=rung.refused)
         try:
-            return self._judged(rung, start, self.place(target))
+            return self._judged(rung, start, target)
         except _NOT_THE_CANDIDATES_FAULT:
             raise
         except EdgewrightError as error:
@@ -116,22 +116,30 @@ class Trials:
         moved = replace(candidate, id=id, threads=threads, batch=batch, measurement=measured, operators=operators)
         return self._checked(moved)
 
-    def apply(self, recipe: Recipe) -> Result:
-        """Runs the passes of `recipe` on the imported model."""
-        chain = PassRunner(self.executor, self.data, self.request.search.calibration_limit)
-        return chain.run(self.imported, recipe.passes)
+    def apply(self, recipe: Recipe, target: TargetSpec) -> Result:
+        """Runs the passes of `recipe` on the imported model; what they choose by cost is measured on `target`."""
+        limit = self.request.search.calibration_limit
+        return PassRunner(self.executor, self.data, limit, self._pricing(target)).run(self.imported, recipe.passes)
 
-    def sensitivity(self, recipe: Recipe) -> Sensitivity:
+    def _pricing(self, target: TargetSpec) -> Pricing:
+        """Where the target does not run here the reference says which of two models is faster."""
+        place, threads = self.place(target), self.request.search.threads[0]
+        if place.absent:
+            return Pricing(StepSpec(self.request.search.reference), threads, self.here)
+        return Pricing(target.step, threads, place)
+
+    def sensitivity(self, recipe: Recipe, target: TargetSpec) -> Sensitivity:
         """Measures what each group that `recipe` quantises costs in accuracy.
 
         Args:
             recipe: With one `static-int8`; passes behind it are left out.
+            target: That it is for.
         """
         at = next(i for i, spec in enumerate(recipe.passes) if spec.name == "static-int8")
         known = registry.load("passes", "sensitivity").__dataclass_fields__
         config = {name: value for name, value in recipe.passes[at].config.items() if name in known}
         passes = (*recipe.passes[:at], StepSpec("sensitivity", config))
-        made = self.apply(Recipe(recipe.title, passes))
+        made = self.apply(Recipe(recipe.title, passes), target)
         found = read(made, SENSITIVITY_FILE, Sensitivity)
         self.sensitivities[found.scheme] = made.digest
         return found
@@ -196,9 +204,10 @@ class Trials:
         made = self.executor.run("measure", spec, inputs, device=place.device)
         return read(made, "operators.json", tuple[OperatorTime, ...])
 
-    def _judged(self, rung: Rung, start: Candidate, place: Place) -> Candidate:
+    def _judged(self, rung: Rung, start: Candidate, target: TargetSpec) -> Candidate:
         assert self.reference is not None
-        model = self.apply(rung.recipe)
+        place = self.place(target)
+        model = self.apply(rung.recipe, target)
         artifact = self.compile(rung.target, model)
         made = _described(start, artifact)
         runnable = self.runnable(artifact, model, place)
