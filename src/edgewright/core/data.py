@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from edgewright.core.decision import Decision
 
-SPLITS = ("calibration", "tune", "test")
+NEEDED_SPLITS = ("calibration", "tune", "test")
+"""What a project must have: to choose ranges, to choose among candidates, to report."""
+SPLITS = (*NEEDED_SPLITS, "train", "unlabelled")
+"""`train` and `unlabelled` are for passes that train; labels of `unlabelled` are never read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

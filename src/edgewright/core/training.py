@@ -9,19 +9,17 @@ TRAINING_FILE = "training.json"
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the samples.
+    """One pass over the samples. How long it took is in the record of the step, so that equal runs write equal bytes.
 
     Attributes:
         loss: Mean over the samples trained on.
         score: Of the held-out samples after the epoch; None where none were held out.
         learning_rate: At the end of the epoch.
-        seconds: Wall-clock time.
     """
 
     loss: float
     score: float | None
     learning_rate: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ def data_spec(
 
     Args:
         root: Folder of the project file.
-        data: The `[data]` table. Its own keys are defaults for every split; the tables `calibration`, `tune` and
-            `test` add to them or override them. A split that names another `reader` takes no defaults.
+        data: The `[data]` table. Its own keys are defaults for every split; the tables `calibration`, `tune`, `test`,
+            `train` and `unlabelled` add to them or override them. A split that names another `reader` takes none.
         preprocess: Tables of the pre-processing operations.
         postprocess: Tables of the post-processing operations.
         labels: Class names, or the path of a file that holds them.
