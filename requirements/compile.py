@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("build", "image", "audio", "text", "onnxruntime", "openvino", "litert", "micro")
+EXTRAS = ("build", "image", "audio", "text", "onnxruntime", "openvino", "litert", "micro", "tune")
 OPTIONS = (
     "--generate-hashes",
     "--allow-unsafe",
