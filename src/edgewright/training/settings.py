@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgewright.errors import ConfigError
@@ -77,7 +77,7 @@ class Regime:
     epochs: int
     batch: int
     learning_rate: float
-    fit: Fit = Fit()
+    fit: Fit = field(default_factory=Fit)
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant."""
