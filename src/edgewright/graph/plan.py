@@ -17,6 +17,8 @@ from edgewright.graph.weights import describe_weights
 
 UNIT_RANGE = ("Sigmoid", "Softmax", "HardSigmoid")
 """Operators whose output lies within 0..1 whatever the input."""
+FIXED = "fixed by the runtime whatever the data"
+"""Reason of scales that no data and no training changes."""
 
 RangeRule = Callable[[TensorStatistics], Chosen]
 
@@ -104,7 +106,7 @@ def _activation(
     root = placement.groups[name]
     if root in placement.fixed:
         scale, zero = placement.fixed[root]
-        return TensorPlan(name, grid.dtype, (scale,), (zero,), None, "fixed by the runtime whatever the data")
+        return TensorPlan(name, grid.dtype, (scale,), (zero,), None, FIXED)
     low, high = found[root].low, found[root].high
     scales, zeros = parameters(np.asarray(low), np.asarray(high), grid, scheme.activation_symmetric)
     seen = statistics.tensors.get(name)

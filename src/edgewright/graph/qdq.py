@@ -170,8 +170,7 @@ def _expand(graph: ir.Graph, node: ir.Node) -> None:
 
 def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
     assert value.const_value is not None
-    grid = Grid("int32", -(2**31), 2**31 - 1) if tensor.dtype == "int32" else _grid(tensor)
-    integers = quantise(value.const_value.numpy(), tensor.scale, tensor.zero_point, grid, tensor.axis)
+    integers = quantise(value.const_value.numpy(), tensor.scale, tensor.zero_point, grid_of(tensor), tensor.axis)
     stored = add_initializer(graph, f"{tensor.tensor}/quantised", integers)
     node = _dequantize(graph, stored, tensor)
     users = list(value.uses())
@@ -183,7 +182,10 @@ def _store(graph: ir.Graph, value: ir.Value, tensor: TensorPlan) -> None:
     del graph.initializers[tensor.tensor]
 
 
-def _grid(tensor: TensorPlan) -> Grid:
+def grid_of(tensor: TensorPlan) -> Grid:
+    """Returns the integers that a stored constant is saturated to."""
+    if tensor.dtype == "int32":
+        return Grid("int32", -(2**31), 2**31 - 1)
     if tensor.limits is not None:
         return Grid(tensor.dtype, *tensor.limits)
     if tensor.axis is None and any(tensor.zero_point):
