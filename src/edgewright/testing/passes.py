@@ -7,7 +7,9 @@ def test_conformance(check, tmp_path):
 ```
 
 A pass that loses precision on purpose says how much in `TOLERANCE`; a third-party one in a class attribute
-`tolerance`, the largest difference allowed, relative to the largest output of the original.
+`tolerance`, the largest difference allowed, relative to the largest output of the original. One that trains or prunes
+has the class attribute `trains = True`: its outputs must be finite and nothing more. A pass is given what it `needs`:
+data (calibration samples, the same with labels as `train`), statistics, the float model, a teacher, costs.
 """
 
 from __future__ import annotations
@@ -62,6 +64,9 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
     "static-int8": {"scheme": SCHEME},
     "adaround": {"steps": 4},
     "weights-only": {"bits": 8},
+    "fine-tune": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
+    "distill": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
+    "qat": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
 }
 
 
@@ -122,13 +127,20 @@ def check_interface(name: str, case: Case, folder: Path) -> None:
 
 
 def check_numerics(name: str, case: Case, folder: Path) -> None:
-    """On seeded inputs the outputs differ by no more than the tolerance, relative to the largest output."""
+    """On seeded inputs the outputs differ by no more than the tolerance, relative to the largest output.
+
+    Those of a pass that trains are finite.
+    """
     for source, out in _applied(name, case, folder):
+        trains = getattr(registry.load("passes", name), "trains", False)
         allowed = getattr(registry.load("passes", name), "tolerance", TOLERANCE.get(name, EXACT))
         before, after = open_infer(load(source)), open_infer(load(out))
         for feed in case.feeds():
             expected, got = before(feed), after(feed)
             for key, value in expected.items():
+                assert np.isfinite(got[key]).all(), f"{key} is not finite"
+                if trains:
+                    continue
                 worst = np.abs(got[key] - value).max() / max(np.abs(value).max(), 1e-6)
                 assert worst <= allowed, f"{key} differs by {worst:.2e} of its largest value, allowed {allowed:.0e}"
 
@@ -174,14 +186,20 @@ def statistics_of(model: Path, feeds: Sequence[Feed], folder: Path, bins: int = 
 
 
 def data_of(model: Path, feeds: Sequence[Feed], folder: Path) -> Path:
-    """Writes `feeds`, batches of any size, as the calibration split of a `data.json` in `folder`, and returns it."""
-    specs = tensor_specs(load(model))[0]
+    """Writes `feeds`, batches of any size, as the calibration split of a `data.json` in `folder`, and returns it.
+
+    The split `train` has the same samples with labels, classes of the model's first output in turn.
+    """
+    specs, outputs = tensor_specs(load(model))
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {spec.name: np.concatenate([feed[spec.name] for feed in feeds]) for spec in specs}
+    count, classes = len(next(iter(arrays.values()))), outputs[0].shape[-1]
+    arrays["label of sample"] = np.arange(count) % (classes if isinstance(classes, int) else 2)
     np.savez(folder / "samples.npz", allow_pickle=False, **arrays)
     names = specs[0].name if len(specs) == 1 else [spec.name for spec in specs]
     split = {"reader": "npz", "path": "samples.npz", "value": names, "label": ""}
-    save_spec(data_spec(folder, {"calibration": split}, inputs=specs), folder / "data.json")
+    splits = {"calibration": split, "train": {**split, "label": "label of sample"}}
+    save_spec(data_spec(folder, splits, inputs=specs), folder / "data.json")
     return folder / "data.json"
 
 
@@ -235,8 +253,9 @@ def _needed(needs: Sequence[str], case: Case, source: Path, folder: Path) -> dic
         "statistics": lambda: statistics_of(source, case.feeds(), folder / "statistics"),
         "data": lambda: data_of(source, case.feeds(), folder / "data"),
         "float": lambda: _float_of(case, folder / "float"),
+        "teacher": lambda: _float_of(case, folder / "teacher"),
     }
-    return {name: makers[name]() for name in needs}
+    return {name: makers[name]() for name in needs if name != "code"}
 
 
 def _float_of(case: Case, folder: Path) -> Path:
