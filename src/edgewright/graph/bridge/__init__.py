@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
 
-__all__ = ["claims", "oldest_opset", "run", "subgraph", "to_torch", "write_back"]
+__all__ = ["claims", "oldest_opset", "run", "subgraph", "to_torch", "untie", "write_back"]
 
 
 def to_torch(
@@ -92,18 +92,40 @@ def run(module: torch.fx.GraphModule, feeds: Mapping[str, np.ndarray[Any, Any]])
     return run_arrays(module, feeds)
 
 
-def write_back(module: torch.fx.GraphModule, model: ir.Model) -> tuple[str, ...]:
+def untie(model: ir.Model) -> tuple[str, ...]:
+    """Gives layers copies of their own of vectors that were stored once only because they were equal, in place.
+
+    Exporters store the scales of ones and biases of zeros of a new network once for all layers; trained like that,
+    they would stay one. Weights with two axes and more, such as tied embeddings, and the vectors of layers that share
+    such weights stay one initialiser. What the model computes does not change.
+
+    Returns:
+        Names of the initialisers added.
+    """
+    from edgewright.graph.bridge.tied import untie_equal
+
+    return untie_equal(model)
+
+
+def write_back(module: torch.fx.GraphModule, model: ir.Model, *, reshape: bool = False) -> tuple[str, ...]:
     """Copies the parameters and buffers of `module` into the initialisers of `model`, in place.
+
+    Args:
+        module: What `to_torch` or `subgraph` returned, trained.
+        model: The model that was converted.
+        reshape: Other shapes are taken too, as when channels were removed; what the graph says of shapes is inferred
+            anew, and the number of axes of inputs and outputs stays.
 
     Returns:
         Names of the initialisers whose values changed.
 
     Raises:
-        SourceError: An initialiser of the module is not in `model`, or has another shape there.
+        SourceError: An initialiser of the module is not in `model`; or it has another shape there, and `reshape` is
+            not given or the graph contradicts itself with the new shapes. The model is then left as it was.
     """
     from edgewright.graph.bridge.parts import write_parameters
 
-    return write_parameters(module, model)
+    return write_parameters(module, model, reshape=reshape)
 
 
 def claims() -> frozenset[str]:

@@ -104,7 +104,7 @@ class _Builder:
         self._name(node, value)
 
     def add(self, node: ir.Node) -> None:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" or (node.op_type == "Identity" and origin(node.outputs[0]) is not node.outputs[0]):
             return
         made = self._control(node) if node.op_type in operators.CONTROL else self._call(node)
         made.meta["onnx"] = node.name
@@ -168,11 +168,13 @@ class _Builder:
         value = node.inputs[index]
         if value is None:
             return None
-        if index in signature.fixed and value not in self.made and (array := fixed(value)) is not None:
+        array = None if value in self.made else fixed(value)
+        if array is not None and (index in signature.fixed or (index in signature.scalars and array.ndim == 0)):
             return array.tolist()
         return self._tensor(value, trainable=index not in signature.buffers)
 
     def _tensor(self, value: ir.Value, *, trainable: bool) -> fx.Node:
+        value = value if value in self.made else origin(value)
         if value in self.made:
             return self.made[value]
         array = fixed(value)
@@ -212,8 +214,22 @@ _TUPLES = frozenset({"Split", "TopK", "Unique", "LSTM", "GRU", "RNN", "If", "Loo
 """Operators that give a tuple even of one output."""
 
 
+def origin(value: ir.Value) -> ir.Value:
+    """Returns the stored tensor that `value` hands on through Identity, else `value` itself.
+
+    Exporters store equal tensors once and hand them on: statistics of batch norm, scales of ones.
+    """
+    found = value
+    while (node := found.producer()) is not None and node.op_type == "Identity" and node.domain in STANDARD:
+        if node.inputs[0] is None:
+            return value
+        found = node.inputs[0]
+    return found if found.const_value is not None else value
+
+
 def fixed(value: ir.Value) -> np.ndarray[Any, Any] | None:
     """Returns the array that `value` always holds, None when it is computed or given."""
+    value = origin(value)
     if value.const_value is not None:
         return value.const_value.numpy()
     node = value.producer()

@@ -13,6 +13,7 @@ from torch import fx
 from edgewright.errors import SourceError
 from edgewright.graph.bridge.elements import to_array, to_tensor
 from edgewright.graph.bridge.paths import tensor_at
+from edgewright.graph.shapes import infer_shapes, refresh_shapes
 
 
 def part(module: fx.GraphModule, inputs: Sequence[str], outputs: Sequence[str]) -> fx.GraphModule:
@@ -53,27 +54,54 @@ def run_arrays(module: fx.GraphModule, feeds: Mapping[str, np.ndarray[Any, Any]]
     return {name: to_array(value) for name, value in zip(module.meta["outputs"], results, strict=True)}
 
 
-def write_parameters(module: fx.GraphModule, model: ir.Model) -> tuple[str, ...]:
+def write_parameters(module: fx.GraphModule, model: ir.Model, *, reshape: bool) -> tuple[str, ...]:
     """Does what `edgewright.graph.bridge.write_back` says."""
     homes = {name: value for graph in model.graphs() for name, value in graph.initializers.items()}
-    changed = []
-    for name, path in initialisers(module).items():
-        if name not in homes or homes[name].const_value is None:
-            raise SourceError(
-                f"the model has no initialiser {name!r}", hint="write back into the model that was converted"
-            )
-        before = homes[name].const_value
-        assert before is not None
-        after = to_array(tensor_at(module, path), before.dtype)
-        if after.shape != tuple(before.shape):
-            raise SourceError(
-                f"initialiser {name}: shape {list(after.shape)} in PyTorch, {list(before.shape)} in the model",
-                hint="change the shape in the model first and convert it again",
-            )
-        if not np.array_equal(after, before.numpy(), equal_nan=after.dtype.kind == "f"):
-            homes[name].const_value = ir.tensor(after, dtype=before.dtype, name=name)
-            changed.append(name)
+    arrays = {name: _written(module, name, path, homes, reshape=reshape) for name, path in initialisers(module).items()}
+    before = {name: homes[name].const_value for name in arrays}
+    changed = [name for name, array in arrays.items() if not _same(array, before[name])]
+    for name in changed:
+        _put(homes[name], arrays[name])
+    resized = [name for name in changed if tuple(_stored(before[name]).shape) != arrays[name].shape]
+    if resized:
+        try:
+            infer_shapes(model.clone(), strict=True)
+            refresh_shapes(model)
+        except SourceError:
+            for name in changed:
+                _put(homes[name], _stored(before[name]).numpy())
+            raise
     return tuple(changed)
+
+
+def _written(
+    module: fx.GraphModule, name: str, path: str, homes: Mapping[str, ir.Value], *, reshape: bool
+) -> np.ndarray[Any, Any]:
+    """Returns an initialiser of the module as the model will store it."""
+    if name not in homes or homes[name].const_value is None:
+        raise SourceError(f"the model has no initialiser {name!r}", hint="write back into the model that was converted")
+    before = _stored(homes[name].const_value)
+    after = to_array(tensor_at(module, path), before.dtype)
+    if after.shape != tuple(before.shape) and not reshape:
+        raise SourceError(
+            f"initialiser {name}: shape {list(after.shape)} in PyTorch, {list(before.shape)} in the model",
+            hint="if channels were removed on purpose, write_back(..., reshape=True)",
+        )
+    return after
+
+
+def _stored(tensor: ir.TensorProtocol | None) -> ir.TensorProtocol:
+    assert tensor is not None
+    return tensor
+
+
+def _same(after: np.ndarray[Any, Any], before: ir.TensorProtocol | None) -> bool:
+    return np.array_equal(after, _stored(before).numpy(), equal_nan=after.dtype.kind == "f")
+
+
+def _put(home: ir.Value, array: np.ndarray[Any, Any]) -> None:
+    home.const_value = ir.tensor(array, dtype=_stored(home.const_value).dtype, name=home.name)
+    home.shape = ir.Shape(array.shape)
 
 
 def initialisers(module: fx.GraphModule) -> dict[str, str]:

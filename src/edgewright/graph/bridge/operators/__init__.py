@@ -11,7 +11,8 @@ else a function may ask for, by the name of a keyword, is the node's fact of tha
 - `straight_through`: whether rounding lets gradients pass.
 
 An input annotated `Ints`, `Floats` or `Number` is passed as Python numbers when the model fixes it, as a tensor
-otherwise. An input annotated `Buffer` is not trained when it is an initialiser.
+otherwise; one annotated `Place` only where it is a single number. An input annotated `Buffer` is not trained when it is
+an initialiser.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class Signature:
         attributes: Names accepted as keywords; None when PyTorch's own function is used, which takes none.
         facts: Which facts of the node it asks for.
         fixed: Inputs that become Python numbers where the model fixes them.
+        scalars: The same of inputs that the model fixes to one number.
         buffers: Inputs that are not trained.
     """
 
@@ -94,6 +96,7 @@ class Signature:
     attributes: frozenset[str]
     facts: tuple[str, ...]
     fixed: frozenset[int]
+    scalars: frozenset[int]
     buffers: frozenset[int]
 
 
@@ -103,7 +106,7 @@ def signature(operator: str) -> Signature:
     try:
         parameters = list(inspect.signature(OPERATORS[operator]).parameters.values())
     except ValueError:
-        return Signature((), True, frozenset(), (), frozenset(), frozenset())
+        return Signature((), True, frozenset(), (), frozenset(), frozenset(), frozenset())
     inputs = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     return Signature(
         inputs=tuple(p.name for p in inputs),
@@ -111,6 +114,7 @@ def signature(operator: str) -> Signature:
         attributes=_attributes(operator, parameters),
         facts=tuple(p.name for p in parameters if p.name in FACTS),
         fixed=_annotated(inputs, ("Ints", "Floats", "Number")),
+        scalars=_annotated(inputs, ("Place",)),
         buffers=_annotated(inputs, ("Buffer",)),
     )
 

@@ -23,6 +23,9 @@ def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """The slope broadcasts to the input as NumPy does."""
+    channels = (x.shape[1], *[1] * (x.dim() - 2)) if x.dim() > 1 else ()
+    if slope.numel() == 1 or (slope.dim() > 1 and slope.shape in (channels, (1, *channels))):
+        return F.prelu(x, slope.reshape(-1))
     return torch.where(x < 0, x * slope, x)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from edgewright.graph.bridge.operators.values import Number, widened
@@ -99,6 +100,8 @@ def clip(x: Tensor, min: Number | None = None, max: Number | None = None) -> Ten
     """The upper bound wins where the bounds cross."""
     if min is None and max is None:
         return x
+    if isinstance(min, float) and isinstance(max, float) and min <= max and x.is_floating_point():
+        return F.hardtanh(x, min, max)
     if isinstance(min, Tensor) != isinstance(max, Tensor):
         min = _tensor(min, x)
         max = _tensor(max, x)

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from edgewright.graph.bridge.operators.values import Ints, ints
+from edgewright.graph.bridge.operators.values import Ints, Place, ints
 
 
-def gather(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+def gather(data: Tensor, indices: Place, *, axis: int = 0) -> Tensor:
     axis = axis % data.dim()
-    picked = data.index_select(axis, _from_front(indices, data.shape[axis]).reshape(-1))
+    if not isinstance(indices, Tensor):
+        return data.select(axis, indices)
+    places = _from_front(indices, data.shape[axis])
+    if data.dim() == 2 and axis == 0 and data.is_floating_point():
+        return F.embedding(places, data)
+    picked = data.index_select(axis, places.reshape(-1))
     return picked.reshape(data.shape[:axis] + indices.shape + data.shape[axis + 1 :])
 
 

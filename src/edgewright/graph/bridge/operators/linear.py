@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from edgewright.graph.bridge.operators.values import widened
@@ -27,6 +28,8 @@ def gemm(
     transA: int = 0,  # noqa: N803
     transB: int = 0,  # noqa: N803
 ) -> Tensor:
+    if transB and not transA and alpha == beta == 1 and c is not None and c.dim() == 1 and len(c) == len(b):
+        return F.linear(a, b, c)
     product = (a.mT if transA else a) @ (b.mT if transB else b)
     product = product if alpha == 1 else (alpha * product).to(a.dtype)
     if c is None or beta == 0:

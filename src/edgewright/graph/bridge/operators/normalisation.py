@@ -41,10 +41,7 @@ def batch_normalization(
 
 
 def instance_normalization(x: Tensor, scale: Tensor, b: Tensor, *, epsilon: float = 1e-5) -> Tensor:
-    axes = tuple(range(2, x.dim()))
-    var, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    shape = (-1, *[1] * len(axes))
-    return (x - mean) * torch.rsqrt(var + epsilon) * scale.reshape(shape) + b.reshape(shape)
+    return torch.instance_norm(x, scale, b, None, None, True, 0.0, epsilon, torch.backends.cudnn.enabled)
 
 
 def layer_normalization(
@@ -59,6 +56,8 @@ def layer_normalization(
 ) -> Tensor | tuple[Tensor, ...]:
     """Statistics in the type `stash_type`, unless the input is more precise."""
     axes = tuple(range(axis % x.dim(), x.dim()))
+    if outputs == 1 and x.dtype in _EXACT and scale.shape == x.shape[axes[0] :] == (scale if b is None else b).shape:
+        return F.layer_norm(x, scale.shape, scale, b, epsilon)
     wide = x.to(torch.promote_types(x.dtype, torch_dtype(stash_type)))
     var, mean = torch.var_mean(wide, axes, correction=0, keepdim=True)
     inverse = torch.rsqrt(var + epsilon)
@@ -83,12 +82,18 @@ def group_normalization(
     if opset < 21:
         repeats = x.shape[1] // num_groups
         scale, bias = scale.repeat_interleave(repeats), bias.repeat_interleave(repeats)
+    if x.dtype in _EXACT:
+        return torch.group_norm(x, num_groups, scale, bias, epsilon, torch.backends.cudnn.enabled)
     wide = x.to(torch.promote_types(x.dtype, torch_dtype(stash_type)))
     groups = wide.reshape(x.shape[0], num_groups, -1)
     var, mean = torch.var_mean(groups, -1, correction=0, keepdim=True)
     normal = ((groups - mean) * torch.rsqrt(var + epsilon)).reshape(x.shape).to(x.dtype)
     shape = (-1, *[1] * (x.dim() - 2))
     return normal * scale.reshape(shape) + bias.reshape(shape)
+
+
+_EXACT = (torch.float32, torch.float64)
+"""Types whose fused normalisation rounds as ONNX says."""
 
 
 def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:

@@ -14,6 +14,7 @@ from edgewright.graph.bridge.elements import WIDE_UNSIGNED
 Ints: TypeAlias = "Sequence[int] | int | Tensor"
 Floats: TypeAlias = "Sequence[float] | float | Tensor"
 Number: TypeAlias = "float | Tensor"
+Place: TypeAlias = "int | Tensor"
 Buffer: TypeAlias = Tensor
 
 
