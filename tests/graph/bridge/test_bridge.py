@@ -108,6 +108,74 @@ def test_writing_back_into_another_model_is_refused(model: ir.Model) -> None:
         write_back(module, other)
 
 
+def test_channels_removed_in_pytorch_are_written_back_where_that_is_said(model: ir.Model) -> None:
+    module = to_torch(model)
+    keep = [0, 2, 3]
+    with torch.no_grad():
+        for name, axis in (("w", 0), ("b", 0), ("v", 0)):
+            setattr(module, name, nn.Parameter(getattr(module, name).index_select(axis, torch.tensor(keep))))
+    before = model.graph.initializers["w"].const_value
+    with pytest.raises(SourceError, match="reshape=True"):
+        write_back(module, model)
+    assert model.graph.initializers["w"].const_value is before
+    assert set(write_back(module, model, reshape=True)) == {"w", "b", "v"}
+    relu = next(v for node in model.graph for v in node.outputs if v.name == "r")
+    assert relu.shape is not None
+    assert relu.shape[1] == 3
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert torch.equal(to_torch(model)(torch.from_numpy(image(2)))[0], module(torch.from_numpy(image(2)))[0])
+
+
+def test_shapes_that_contradict_the_graph_leave_it_as_it_was(model: ir.Model) -> None:
+    module = to_torch(model)
+    module.v = nn.Parameter(module.v[:, :3].detach())
+    with pytest.raises(SourceError):
+        write_back(module, model, reshape=True)
+    assert model.graph.initializers["v"].shape == (4, 5)
+    assert to_torch(model)(torch.from_numpy(image(1)))[0].shape[0] == 1
+
+
+def test_vectors_stored_once_by_chance_become_one_for_each_layer() -> None:
+    ones, table = np.ones(4, np.float32), np.arange(12, dtype=np.float32).reshape(3, 4)
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["e"], "words"),
+        helper.make_node("Identity", ["ones"], ["again"], "alias"),
+        helper.make_node("LayerNormalization", ["e", "ones"], ["a"], "first"),
+        helper.make_node("LayerNormalization", ["a", "again"], ["b"], "second"),
+        helper.make_node("MatMul", ["b", "turned"], ["y"], "head"),
+        helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0]),
+    ]
+    nodes = [nodes[i] for i in (0, 1, 2, 3, 5, 4)]
+    graph = helper.make_graph(nodes, "g", [value("x", TensorProto.INT64, ["n"])], [value("y", 1, ["n", 3])],
+                              [numpy_helper.from_array(ones, "ones"), numpy_helper.from_array(table, "table")])  # fmt: skip
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    tokens = {"x": np.array([0, 2])}
+    before = run(to_torch(model), tokens)["y"]
+    assert set(dict(to_torch(model).named_parameters())) == {"ones", "table"}
+    (added,) = bridge.untie(model)
+    module = to_torch(model)
+    assert set(dict(module.named_parameters())) == {"ones", "table", added.replace(".", "_")}
+    np.testing.assert_array_equal(run(module, tokens)["y"], before)
+    assert bridge.untie(model) == ()
+    module(torch.tensor([0, 1]))[0].square().sum().backward()
+    assert module.table.grad is not None, "the tied embedding is one parameter with the gradients of both uses"
+
+
+def test_layers_that_share_weights_share_their_bias_still() -> None:
+    weights = {"w": np.ones((3, 3, 1, 1), np.float32), "b": np.zeros(3, np.float32), "v": np.zeros((3, 3, 1, 1), np.float32)}  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["p"], "one"),
+        helper.make_node("Conv", ["p", "w", "b"], ["q"], "two"),
+        helper.make_node("Conv", ["q", "v", "b"], ["y"], "three"),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 3, 2, 2])], [value("y", 1, None)],
+                              [numpy_helper.from_array(a, n) for n, a in weights.items()])  # fmt: skip
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert bridge.untie(model) == ("b/three",)
+    names = {node.name: str(node.inputs[2].name) for node in model.graph if node.inputs[2] is not None}
+    assert names == {"one": "b", "two": "b", "three": "b/three"}
+
+
 def test_a_copy_keeps_its_names(model: ir.Model) -> None:
     module = copy.deepcopy(to_torch(model))
     assert subgraph(module, ["x"], ["r"])(torch.from_numpy(image(1)))[0].shape == (1, 4, 4, 4)
