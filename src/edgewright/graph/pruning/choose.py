@@ -117,7 +117,9 @@ class _State:
         self.sizes = {group.name: group.size for group in self.groups}
         self.costs = [self.cost(layer, self.sizes) for layer in self.layers]
         self.whole = max(self.rest + sum(self.costs), 1e-12)
-        self.touched = {g.name: [i for i, layer in enumerate(self.layers) if g.name in layer.groups] for g in self.groups}
+        self.touched = {
+            g.name: [i for i, layer in enumerate(self.layers) if g.name in layer.groups] for g in self.groups
+        }
         self.losses = {g.name: np.concatenate([[0.0], np.cumsum(np.sort(g.importance))]) for g in self.groups}
 
     @property
@@ -143,9 +145,7 @@ class _State:
         return Choice(dict(self.sizes), self.relative, lost, met)
 
 
-def _best(
-    state: _State, groups: Sequence[Choosable], paths: Mapping[str, tuple[int, ...]]
-) -> tuple[str, int] | None:
+def _best(state: _State, groups: Sequence[Choosable], paths: Mapping[str, tuple[int, ...]]) -> tuple[str, int] | None:
     """Returns the step that loses least per cost saved; a step that saves nothing is none."""
     best: tuple[float, str, int] | None = None
     for group in groups:

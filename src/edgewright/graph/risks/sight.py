@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from edgewright.core.target import Scheme
+from edgewright.core.target import Plan, Scheme
 from edgewright.errors import EdgewrightError
 from edgewright.graph import qdq
 from edgewright.graph.cost import model_cost
@@ -115,19 +115,39 @@ def foretell(model: ir.Model, scheme: Scheme, machine: str = "") -> dict[str, st
     Runtimes whose fusions are known are asked (`schemes.predict`), of a graph that is quantised with made-up ranges.
     For others an operator counts as integer where the scheme takes it and all that it reads is quantised.
     """
-    quantised = infer_shapes(raise_opset(model.clone(), max(QDQ_OPSET, scheme.opset)))
-    qdq.prepare(quantised)
-    placement = decide(quantised.graph, scheme)
+    quantised, placement = _placed(model, scheme)
     if scheme.name.split("-")[0] not in PREDICTED:
         return _by_the_list(quantised.graph, scheme, placement)
-    values = {value.name or "" for value in (*activations(quantised.graph), *placement.values)}
-    positive = _never_negative(quantised.graph)
-    made_up = Statistics(1, {name: TensorStatistics(0.0 if name in positive else -1.0, 1.0) for name in values})
     try:
-        qdq.apply(quantised.graph, describe(placement, scheme, made_up))
+        qdq.apply(quantised.graph, _made_up(quantised.graph, scheme, placement))
         return dict(predict(infer_shapes(quantised).graph, scheme, machine))
     except EdgewrightError:
         return _by_the_list(model.graph, scheme, placement)
+
+
+def quantised_blindly(model: ir.Model, scheme: Scheme) -> tuple[ir.Model, Plan]:
+    """Returns a quantised copy of `model` and its plan, with made-up ranges: as fast as the real one, and as useless.
+
+    Raises:
+        EdgewrightError: The model cannot be quantised by this scheme.
+    """
+    quantised, placement = _placed(model, scheme)
+    plan = _made_up(quantised.graph, scheme, placement)
+    qdq.apply(quantised.graph, plan)
+    return infer_shapes(quantised), plan
+
+
+def _placed(model: ir.Model, scheme: Scheme) -> tuple[ir.Model, Placement]:
+    quantised = infer_shapes(raise_opset(model.clone(), max(QDQ_OPSET, scheme.opset)))
+    qdq.prepare(quantised)
+    return quantised, decide(quantised.graph, scheme)
+
+
+def _made_up(graph: ir.Graph, scheme: Scheme, placement: Placement) -> Plan:
+    values = {value.name or "" for value in (*activations(graph), *placement.values)}
+    positive = _never_negative(graph)
+    ranges = Statistics(1, {name: TensorStatistics(0.0 if name in positive else -1.0, 1.0) for name in values})
+    return describe(placement, scheme, ranges)
 
 
 def _never_negative(graph: ir.Graph) -> set[str]:

@@ -1,0 +1,91 @@
+"""Pruned forms of a model that are run: which sizes, and how each is made into an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from edgewright.core.step import Context
+    from edgewright.core.target import Target
+    from edgewright.graph.pruning import Group
+
+UNIFORM = (0.75, 0.5, 0.25)
+_LEAST_SHARE = 0.2
+
+
+def sizes_to_try(groups: Sequence[Group], count: int, align: int, seed: int) -> tuple[Mapping[str, int], ...]:
+    """Returns sizes of every group for each form: the whole model, uniform ones, then random ones.
+
+    Random ones are what separates operators that a uniform width changes together.
+
+    Args:
+        groups: Of the model.
+        count: Forms, the whole model included.
+        align: Sizes are multiples of it where the group has more channels.
+        seed: Of the random ones.
+    """
+    rng = np.random.default_rng(seed)
+    forms: list[Mapping[str, int]] = [{group.name: group.size for group in groups}]
+    forms += [{g.name: _aligned(g, share, align) for g in groups} for share in UNIFORM]
+    while len(forms) < max(count, 2):
+        forms.append({g.name: _aligned(g, float(rng.uniform(_LEAST_SHARE, 1.0)), align) for g in groups})
+    return tuple(forms[: max(count, 2)])
+
+
+def _aligned(group: Group, share: float, align: int) -> int:
+    unit = int(np.lcm(max(align, 1), max(group.multiple, 1)))
+    wanted = share * group.size
+    if group.size <= unit:
+        unit = max(group.multiple, 1)
+        return group.size if group.size <= unit else max(unit, round(wanted / unit) * unit)
+    return min(max(unit, round(wanted / unit) * unit), group.size)
+
+
+def pruned(model: onnx_ir.Model, sizes: Mapping[str, int]) -> onnx_ir.Model:
+    """Returns a copy of `model` whose groups have these sizes: the first channels stay, as values do not matter."""
+    from edgewright.graph.pruning import remove
+
+    smaller = model.clone()
+    remove(smaller, {name: range(size) for name, size in sizes.items()})
+    return smaller
+
+
+def compiled(
+    model: onnx_ir.Model, scheme: str, target: Target, data: Path | None, folder: Path, context: Context
+) -> Path:
+    """Cleans a form up, quantises it by `scheme` with made-up ranges where there is one, and compiles it.
+
+    Returns:
+        The folder of the artifact.
+    """
+    from edgewright.graph.load import save
+    from edgewright.graph.opset import raise_opset
+    from edgewright.graph.simplify import simplify
+
+    hub, out = folder / "hub", folder / "artifact"
+    out.mkdir(parents=True)
+    plain = simplify(raise_opset(model, 17))
+    if scheme:
+        plain = _quantised(plain, scheme, hub)
+    save(plain, hub)
+    given = {"model": hub, **({"data": data} if data is not None else {})}
+    target.run(given, out, context)
+    return out
+
+
+def _quantised(model: onnx_ir.Model, scheme: str, hub: Path) -> onnx_ir.Model:
+    from edgewright.core.codec import encode_json
+    from edgewright.graph.load import PLAN_FILE
+    from edgewright.graph.risks.sight import quantised_blindly
+    from edgewright.graph.schemes import find
+
+    quantised, plan = quantised_blindly(model, find(scheme))
+    hub.mkdir(parents=True, exist_ok=True)
+    (hub / PLAN_FILE).write_bytes(encode_json(plan))
+    return quantised
