@@ -65,8 +65,17 @@ class _FakeQuantise(torch.autograd.Function):
 
 def _sum(left: Tensor, right: Tensor, like: Tensor) -> Tensor:
     """Adds up products over all axes along which `like` is broadcast."""
-    if like.numel() == 1:
-        if left.shape == right.shape:
-            return torch.dot(left.reshape(-1), right.reshape(-1)).reshape(like.shape)
-        return (left.sum() * right).reshape(like.shape)
-    return (left * right).sum_to_size(like.shape)
+    if like.numel() > 1:
+        return (left * right).sum_to_size(like.shape)
+    if left.stride() == right.stride() and left.shape == right.shape and _dense(left):
+        return torch.dot(_flat(left), _flat(right)).reshape(like.shape)
+    return (left * right).sum().reshape(like.shape)
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
+
+
+def _flat(x: Tensor) -> Tensor:
+    """All elements in the order of memory."""
+    return x.as_strided((x.numel(),), (1,))

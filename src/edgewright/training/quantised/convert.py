@@ -49,7 +49,7 @@ class Learnable:
     """A quantised model in training.
 
     Attributes:
-        model: With quantisers; `export.write` changes it.
+        model: With quantisers.
         network: Takes the model's inputs, returns the tensors asked for; at first it computes what the model does.
         sites: Every quantiser that stands in the network.
         plan: Of the model.
@@ -117,7 +117,7 @@ class _Builder:
 
     def _trainable(self, found: Quantiser) -> bool:
         """Says whether the numbers are known, and the quantiser stands in the part that is trained."""
-        if found.scale is None or found.node.attributes.get_int("block_size", 0) or found.node.name not in self.calls:
+        if found.scale is None or found.node.attributes.get_int("block_size") or found.node.name not in self.calls:
             return False
         return found.pair is not None or found.integers() is not None
 
@@ -177,7 +177,7 @@ class _Builder:
         """Returns the float values that a quantiser stores: they round to the integers that it stores now."""
         integers = found.integers()
         assert integers is not None
-        zeros = np.broadcast_to(found.zero_point, np.shape(found.scale))
+        zeros = np.broadcast_to(found.zero_point, np.asarray(found.scale).shape)
         stored = dequantise(np.asarray(integers), found.scale, zeros, found.axis)
         real = self.floats.get(found.tensor)
         if real is None or real.shape != stored.shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,19 +22,30 @@ from edgewright.training.quantised.steps import QuantiseBias
 LEARNED = "learned"
 
 
-def write(trained: Learnable) -> Plan:
-    """Writes scales, zero points and integers into the model, in place, and float weights that are not quantised.
+def write(trained: Learnable, model: ir.Model) -> Plan:
+    """Writes scales, zero points and integers into a model, in place, and float weights that are not quantised.
 
     The model then computes what the network does: the same integers, scales and zero points.
+
+    Args:
+        trained: What was learnt.
+        model: The one that was converted, or one whose nodes and initialisers have the same names.
 
     Returns:
         The plan of the model as it is now; reasons of what was trained begin with "learned".
     """
-    bridge.write_back(trained.network, trained.model)
+    bridge.write_back(trained.network, model)
+    nodes = {node.name: node for node in model.graph}
     found: dict[str, TensorPlan] = {}
     for site in trained.sites:
         scale, zero = parameters(site)
-        _store(trained, site, scale, zero)
+        graph, quantiser = model.graph, site.quantiser
+        for named in (quantiser.node, quantiser.pair):
+            if named is not None:
+                _set(graph, nodes[named.name], 1, scale)
+                _set(graph, nodes[named.name], 2, zero)
+        if site.path:
+            _set(graph, nodes[quantiser.node.name], 0, integers(trained, site))
         for plan in trained.plan.tensors:
             if plan.tensor == site.quantiser.tensor:
                 found[plan.tensor] = _learned(plan, scale, zero, bias=isinstance(site.module, QuantiseBias))
@@ -53,17 +63,12 @@ def parameters(site: Site) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         return step.scale().cpu().numpy(), step.zero().cpu().numpy().astype(np.int64)
 
 
-def _store(trained: Learnable, site: Site, scale: NDArray[np.float32], zero: NDArray[np.int64]) -> None:
-    graph, quantiser = trained.model.graph, site.quantiser
-    for node in (quantiser.node, quantiser.pair):
-        if node is not None:
-            _set(graph, node, 1, scale)
-            _set(graph, node, 2, zero)
-    if site.path:
-        axis = quantiser.axis if scale.ndim else None
-        low, high = site.module.limits
-        values = tensor_at(trained.network, site.path).detach().cpu().numpy()
-        _set(graph, quantiser.node, 0, quantise(values, scale, zero, Grid("int64", low, high), axis))
+def integers(trained: Learnable, site: Site) -> NDArray[Any]:
+    """Returns what a quantiser with float values of its own rounds them to now, int64."""
+    scale, zero = parameters(site)
+    values = tensor_at(trained.network, site.path).detach().cpu().numpy()
+    axis = site.quantiser.axis if scale.ndim else None
+    return quantise(values, scale, zero, Grid("int64", *site.module.limits), axis)
 
 
 def _set(graph: ir.Graph, node: ir.Node, index: int, array: NDArray[Any]) -> None:
@@ -93,9 +98,3 @@ def _learned(plan: TensorPlan, scale: NDArray[np.float32], zero: NDArray[np.int6
     what = f"{LEARNED}, {ratio:.4g} times the step before{' in the median' if len(scales) > 1 else ''}"
     reason = plan.reason if bias or plan.reason == FIXED else f"{what}; before: {before}"
     return replace(plan, scale=scales, zero_point=zeros, reason=reason)
-
-
-def integers(trained: Learnable) -> Mapping[str, NDArray[Any]]:
-    """Returns name of every stored tensor -> its integers as the model holds them."""
-    found = {site.quantiser.tensor: site.quantiser.node.inputs[0] for site in trained.sites if site.path}
-    return {name: v.const_value.numpy() for name, v in found.items() if v is not None and v.const_value is not None}
