@@ -204,7 +204,7 @@ class _Training:
         self.network.eval()
         total, count = 0.0, 0
         with torch.no_grad(), self.where.autocast():
-            for rows in self.held_rows.split(self.regime.batch):
+            for rows in torch.split(self.held_rows, self.regime.batch):
                 value, samples = self.objective.score(self.network, _batch(self.examples, rows, self))
                 total, count = total + value, count + samples
         return total / max(count, 1)
@@ -257,8 +257,9 @@ def _batch(examples: Examples, rows: Tensor, training: _Training, generator: tor
     """Gathers samples; augments them where a generator is given."""
     device = training.where.device
     inputs = tuple(tensor[rows] for tensor in examples.inputs)
-    augment: Augmentation | None = training.augment if generator is not None else None
-    if augment is not None:
+    augment: Augmentation | None = None
+    if generator is not None and training.augment is not None:
+        augment = training.augment
         inputs = augment(inputs, generator)
     if device.type == "cuda":
         inputs = tuple(tensor.pin_memory() for tensor in inputs)
@@ -305,8 +306,8 @@ def _optimiser(network: nn.Module, regime: Regime, groups: Groups | None) -> tor
     given = groups(network) if groups is not None else _decaying(network, fit.weight_decay)
     made: torch.optim.Optimizer
     if fit.optimiser == "sgd":
-        momentum = {"momentum": fit.momentum, "nesterov": fit.momentum > 0}
-        made = torch.optim.SGD(given, lr=rate, weight_decay=fit.weight_decay, fused=True, **momentum)
+        turn, decay = fit.momentum, fit.weight_decay
+        made = torch.optim.SGD(given, rate, turn, weight_decay=decay, nesterov=turn > 0, fused=True)
     else:
         kind = torch.optim.AdamW if fit.optimiser == "adamw" else torch.optim.Adam
         made = kind(given, lr=rate, weight_decay=fit.weight_decay, fused=True)
