@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from edgewright.core.step import Context
 from edgewright.core.training import History
@@ -27,13 +27,17 @@ from edgewright.training.distillation.settings import Comparison
 from edgewright.training.distillation.teacher import Teacher
 from edgewright.training.examples import Examples
 from edgewright.training.heads import logits_of, probability_of
-from edgewright.training.loop import fit
+from edgewright.training.loop import Groups, fit
 from edgewright.training.losses import check_classes
 from edgewright.training.networks import open_network
 from edgewright.training.settings import Regime
 
 LOOKED_AT = 64
 """Samples that decide about scales and start projections."""
+
+
+def _open(model: ir.Model, outputs: Sequence[str]) -> fx.GraphModule:
+    return open_network(model, outputs=outputs)
 
 
 def distil(
@@ -62,20 +66,50 @@ def distil(
         StepFailed: The training diverged, or memory is not enough.
     """
     fold_stored_weights(student.graph)
-    ours, theirs = _many(student, "student"), _many(teacher, "teacher")
-    _check_inputs(ours, theirs)
-    heads = _heads(ours, theirs)
-    points = points_of(ours, theirs, comparison)
-    network = open_network(ours, outputs=[*(a for a, _, _ in heads), *(point.student for point in points)])
+    ours = many(student, "student")
+    network, history = learn(ours, teacher, examples, comparison, regime, context)
+    write_back(network, student)
+    return history
+
+
+def learn(
+    student: ir.Model,
+    teacher: ir.Model,
+    examples: Examples,
+    comparison: Comparison,
+    regime: Regime,
+    context: Context,
+    open_student: Callable[[ir.Model, Sequence[str]], fx.GraphModule] = _open,
+    groups: Groups | None = None,
+) -> tuple[fx.GraphModule, History]:
+    """Trains a network made of `student`, which stays as it is, to give what `teacher` gives.
+
+    Args:
+        student: With a free batch axis.
+        teacher: See `distil`.
+        examples: See `distil`.
+        comparison: See `distil`.
+        regime: See `distil`.
+        context: See `distil`.
+        open_student: Makes the network of a model and the names of the tensors that it is to return.
+        groups: Of parameters, as `fit` takes them.
+
+    Returns:
+        The network, trained.
+    """
+    theirs = many(teacher, "teacher")
+    _check_inputs(student, theirs)
+    heads = _heads(student, theirs)
+    points = points_of(student, theirs, comparison)
+    network = open_student(student, [*(a for a, _, _ in heads), *(point.student for point in points)])
     guide = Teacher(to_torch(theirs, outputs=[*(b for _, b, _ in heads), *(point.teacher for point in points)]))
     learner = Student(network, Inside(points))
     losses = _started(learner, guide, examples, comparison, [end for _, _, end in heads])
     if not regime.fit.augment:
         device = accelerator(regime.fit).device
         guide.keep(examples, context.scratch / "teacher", device, lambda share, note: context.progress(0.0, note))
-    history = fit(learner, examples, Distillation(comparison, guide, losses), regime, context)
-    write_back(learner.model, student)
-    return history
+    history = fit(learner, examples, Distillation(comparison, guide, losses), regime, context, groups=groups)
+    return learner.model, history
 
 
 def splits_of(data: Path, split: str) -> tuple[str, ...]:
@@ -100,7 +134,12 @@ def splits_of(data: Path, split: str) -> tuple[str, ...]:
 _LEARNT = ("train", "unlabelled")
 
 
-def _many(model: ir.Model, whose: str) -> ir.Model:
+def many(model: ir.Model, whose: str) -> ir.Model:
+    """Returns a copy of `model` that takes any number of samples.
+
+    Raises:
+        SourceError: Its graph does not allow that.
+    """
     free = free_batch(model)
     if free is not None:
         return free
