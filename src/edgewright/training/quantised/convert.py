@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from edgewright.core.target import Plan, TensorPlan
+from edgewright.core.target import Plan, Scheme, TensorPlan
 from edgewright.errors import ConfigError
 from edgewright.graph import bridge
 from edgewright.graph.affine import Grid, dequantise, quantise
@@ -22,6 +22,7 @@ from edgewright.graph.placement import WEIGHTED
 from edgewright.graph.plan import FIXED
 from edgewright.graph.qdq import grid_of, read_plan
 from edgewright.graph.quantisers import Quantiser, all_quantisers, numbers
+from edgewright.training.quantised.pairs import PairRoom
 from edgewright.training.quantised.steps import Quantise, QuantiseBias, Start, StepSize
 from edgewright.training.quantised.ties import movers, tied
 
@@ -53,12 +54,14 @@ class Learnable:
         network: Takes the model's inputs, returns the tensors asked for; at first it computes what the model does.
         sites: Every quantiser that stands in the network.
         plan: Of the model.
+        room: Keeps scales wide enough for sums of 16 bits, where the scheme asks for it.
     """
 
     model: ir.Model
     network: fx.GraphModule
     sites: tuple[Site, ...]
     plan: Plan
+    room: PairRoom = field(default_factory=PairRoom)
 
 
 def learnable(
@@ -66,6 +69,7 @@ def learnable(
     reference: ir.Model | None = None,
     plan: Plan | None = None,
     outputs: Sequence[str] | None = None,
+    scheme: Scheme | None = None,
 ) -> Learnable:
     """Converts a model with quantisers into a network with learned step sizes (LSQ).
 
@@ -79,6 +83,7 @@ def learnable(
         reference: The float model that it was made of.
         plan: Of `model`; read from its quantisers when None.
         outputs: Names of the tensors that the network returns; the model's outputs when None.
+        scheme: That the plan follows: with `safe_pairs` scales stay as wide as sums of 16 bits need.
 
     Raises:
         ConfigError: The model has no quantisers.
@@ -87,7 +92,10 @@ def learnable(
     name_nodes(model.graph)
     known = plan if plan is not None and plan.tensors else read_plan(model.graph)
     network = bridge.to_torch(model, outputs=outputs, straight_through=True)
-    return _Builder(model, network, known, _floats(reference)).build()
+    made = _Builder(model, network, known, _floats(reference)).build()
+    if scheme is not None and scheme.safe_pairs:
+        _keep_pairs(made)
+    return made
 
 
 @dataclass(slots=True, eq=False)
@@ -199,6 +207,13 @@ class _Builder:
                 del paths[name]
         graph.lint()
         self.network.recompile()
+
+
+def _keep_pairs(made: Learnable) -> None:
+    for site in made.sites:
+        if site.path and isinstance(site.module, Quantise):
+            made.room.add(site.quantiser, site.path, site.module.step)
+    made.network.register_forward_pre_hook(made.room)
 
 
 def _floats(reference: ir.Model | None) -> Mapping[str, NDArray[Any]]:

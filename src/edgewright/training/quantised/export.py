@@ -34,6 +34,7 @@ def write(trained: Learnable, model: ir.Model) -> Plan:
     Returns:
         The plan of the model as it is now; reasons of what was trained begin with "learned".
     """
+    trained.room(trained.network)
     bridge.write_back(trained.network, model)
     nodes = {node.name: node for node in model.graph}
     found: dict[str, TensorPlan] = {}
