@@ -85,14 +85,16 @@ class PassRunner:
         """Makes what a pass declares it needs beside the model.
 
         `data`; `statistics` gathered from the model; `float`, the model as it was before passes that quantise it;
-        `teacher`, the imported model or the one that the pass names; `costs` of the model's channels on the target;
-        `code`, the project's folder, where a field names a function in it.
+        `teacher`, the imported model or the one that the pass names; `student`, the network of the user that it names,
+        if any; `costs` of the model's channels on the target; `code`, the project's folder, where a field names a
+        function in it.
         """
         makers: dict[str, Callable[[], Input | Result | None]] = {
             "data": lambda: self._data(spec),
             "statistics": lambda: self._statistics(spec, model),
             "float": lambda: float_model,
             "teacher": lambda: self._teacher(spec, imported),
+            "student": lambda: self._student(spec, imported),
             "costs": lambda: self._costs(spec, model),
             "code": lambda: self._code(spec),
         }
@@ -112,18 +114,26 @@ class PassRunner:
 
     def _teacher(self, spec: StepSpec, imported: Result) -> Result:
         named = str(spec.config.get("teacher") or "")
-        if not named:
-            return imported
+        return self._imported(spec, named, "teacher", imported) if named else imported
+
+    def _student(self, spec: StepSpec, imported: Result) -> Result | None:
+        """Imports a student of the user; one of the catalogue needs nothing imported."""
+        named = str(spec.config.get("network") or "")
+        own = _REFERENCE.fullmatch(named) or Path(named).suffix.lower() in KINDS or "/" in named
+        return self._imported(spec, named, "student", imported) if own else None
+
+    def _imported(self, spec: StepSpec, named: str, what: str, imported: Result) -> Result:
+        """Imports the model that a field names: a `module:factory` with the project's inputs, or a file."""
         if _REFERENCE.fullmatch(named):
             found = decode_stored(Imported, (imported.path / "import.json").read_bytes())
-            code = Input(self.executor.root, code_digest(named, self.executor.root, f"{spec.name} teacher"))
+            code = Input(self.executor.root, code_digest(named, self.executor.root, f"{spec.name} {what}"))
             factory = StepSpec("torch", {"factory": named, "inputs": encode(found.inputs)})
             return self.executor.run("sources", factory, {"code": code})
         path = self.executor.root / named
         if not path.exists():
             hint = "correct the path; it is relative to the project file"
-            raise UsageError(f"{spec.name}: no teacher {path}", hint=hint)
-        source = StepSpec(_kind(path))
+            raise UsageError(f"{spec.name}: no {what} {path}", hint=hint)
+        source = StepSpec(_kind(path, what))
         return self.executor.run("sources", source, {"model": Input(path.resolve(), digest_path(path))})
 
     def _costs(self, spec: StepSpec, model: Result) -> Result:
@@ -154,10 +164,10 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(item)
 
 
-def _kind(path: Path) -> str:
-    """Returns the source of a teacher's file; a folder is a hub model or a SavedModel."""
+def _kind(path: Path, what: str) -> str:
+    """Returns the source of a model's file; a folder is a hub model or a SavedModel."""
     if path.is_dir():
         return "saved-model" if (path / "saved_model.pb").is_file() else "onnx"
     if path.suffix.lower() not in KINDS:
-        raise UsageError(f"teacher {path}: cannot tell what it is", hint=f"one of {', '.join(KINDS)}")
+        raise UsageError(f"{what} {path}: cannot tell what it is", hint=f"one of {', '.join(KINDS)}")
     return KINDS[path.suffix.lower()]

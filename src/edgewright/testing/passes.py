@@ -64,6 +64,7 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
     "static-int8": {"scheme": SCHEME},
     "adaround": {"steps": 4},
     "weights-only": {"bits": 8},
+    "student": {"network": "resnet8-0.25"},
     "fine-tune": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
     "distill": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
     "qat": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
@@ -255,7 +256,7 @@ def _needed(needs: Sequence[str], case: Case, source: Path, folder: Path) -> dic
         "float": lambda: _float_of(case, folder / "float"),
         "teacher": lambda: _float_of(case, folder / "teacher"),
     }
-    return {name: makers[name]() for name in needs if name != "code"}
+    return {name: makers[name]() for name in needs if name not in ("code", "student")}
 
 
 def _float_of(case: Case, folder: Path) -> Path:
