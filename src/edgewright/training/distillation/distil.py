@@ -14,7 +14,7 @@ from edgewright.core.training import History
 from edgewright.data import open_data
 from edgewright.errors import ConfigError, DataError, SourceError
 from edgewright.graph.batch import batch_of, free_batch
-from edgewright.graph.bridge import to_torch, write_back
+from edgewright.graph.bridge import write_back
 from edgewright.graph.load import tensor_specs
 from edgewright.graph.qdq import fold_stored_weights
 from edgewright.graph.shapes import infer_shapes
@@ -29,7 +29,7 @@ from edgewright.training.examples import Examples
 from edgewright.training.heads import logits_of, probability_of
 from edgewright.training.loop import Groups, fit
 from edgewright.training.losses import check_classes
-from edgewright.training.networks import open_network
+from edgewright.training.networks import open_network, own_weights
 from edgewright.training.settings import Regime
 
 LOOKED_AT = 64
@@ -50,7 +50,7 @@ def distil(
 ) -> History:
     """Trains `student` in place to give what `teacher` gives.
 
-    Neither model needs a free batch axis where its graph lets it be freed.
+    Models exported for single samples are trained on many at once where their graphs allow it.
 
     Args:
         student: Float; weights stored as integers behind a DequantizeLinear become float.
@@ -66,8 +66,8 @@ def distil(
         StepFailed: The training diverged, or memory is not enough.
     """
     fold_stored_weights(student.graph)
-    ours = many(student, "student")
-    network, history = learn(ours, teacher, examples, comparison, regime, context)
+    own_weights(student)
+    network, history = learn(infer_shapes(student), teacher, examples, comparison, regime, context)
     write_back(network, student)
     return history
 
@@ -85,7 +85,7 @@ def learn(
     """Trains a network made of `student`, which stays as it is, to give what `teacher` gives.
 
     Args:
-        student: With a free batch axis.
+        student: With inferred shapes.
         teacher: See `distil`.
         examples: See `distil`.
         comparison: See `distil`.
@@ -97,12 +97,12 @@ def learn(
     Returns:
         The network, trained.
     """
-    theirs = many(teacher, "teacher")
+    theirs = infer_shapes(teacher)
     _check_inputs(student, theirs)
     heads = _heads(student, theirs)
     points = points_of(student, theirs, comparison)
     network = open_student(student, [*(a for a, _, _ in heads), *(point.student for point in points)])
-    guide = Teacher(to_torch(theirs, outputs=[*(b for _, b, _ in heads), *(point.teacher for point in points)]))
+    guide = Teacher(open_network(theirs, outputs=[*(b for _, b, _ in heads), *(point.teacher for point in points)]))
     learner = Student(network, Inside(points))
     losses = _started(learner, guide, examples, comparison, [end for _, _, end in heads])
     if not regime.fit.augment:
