@@ -67,11 +67,11 @@ class ChannelCosts:
 
     def _table(self, path: Path, data: Path | None, folder: Path, context: Context) -> CostTable:
         from edgewright.graph.load import load
-        from edgewright.graph.pruning import find_groups
+        from edgewright.graph.pruning import find_groups, prepare
         from edgewright.measure.costs.fitting import check, fit
         from edgewright.measure.costs.probing import sizes_to_try
 
-        model, feed = _bound(load(path), data)
+        model, feed = _bound(prepare(load(path)), data)
         groups = find_groups(model)
         if not groups:
             raise ConfigError("no channel of this model can be removed", hint="leave `prune` out")

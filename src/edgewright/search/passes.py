@@ -98,7 +98,8 @@ class PassRunner:
             "costs": lambda: self._costs(spec, model),
             "code": lambda: self._code(spec),
         }
-        needs: tuple[str, ...] = getattr(registry.load("passes", spec.name), "needs", ())
+        plugin = registry.load("passes", spec.name)
+        needs: tuple[str, ...] = plugin.wants(spec.config) if hasattr(plugin, "wants") else getattr(plugin, "needs", ())
         named = {name: makers[name]() for name in needs}
         return {name: found for name, found in named.items() if found is not None}
 
@@ -140,7 +141,8 @@ class PassRunner:
         if self.pricing is None:
             raise ConfigError(f"pass {spec.name} needs a target to measure on", hint="name one: --compile onnxruntime")
         place = self.pricing.place
-        config = {"target": encode(self.pricing.target), "threads": self.pricing.threads, **place.fields}
+        scheme = {"scheme": spec.config["scheme"]} if spec.config.get("scheme") else {}
+        config = {"target": encode(self.pricing.target), "threads": self.pricing.threads, **scheme, **place.fields}
         inputs = {"model": model.as_input(), **({"data": self.data} if self.data is not None else {})}
         return self.executor.run("measure", StepSpec("channel-costs", config), inputs, device=place.device)
 

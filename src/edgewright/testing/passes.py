@@ -68,6 +68,7 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
     "fine-tune": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
     "distill": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
     "qat": {"epochs": 1, "batch": 4, "fit": {"validation": 0.0}},
+    "prune": {"macs": 0.8, "align": 1, "batch": 4},
 }
 
 
@@ -240,7 +241,8 @@ def _require_hint(error: EdgewrightError) -> None:
 
 def _run(name: str, case: Case, source: Path, folder: Path) -> Path:
     step = registry.make("passes", StepSpec(name, CONFIG.get(name, {})))
-    inputs = {"model": source, **_needed(getattr(type(step), "needs", ()), case, source, folder)}
+    wants = getattr(type(step), "wants", lambda config: getattr(type(step), "needs", ()))
+    inputs = {"model": source, **_needed(wants(CONFIG.get(name, {})), case, source, folder)}
     out, scratch = folder / "out", folder / "scratch"
     out.mkdir(parents=True)
     scratch.mkdir()

@@ -79,20 +79,22 @@ def fit(layers: Sequence[LayerShape], seen: Sequence[Seen], microseconds: float)
     """Fits rates per kind to the operators' times, then all of them to the times of the whole forms.
 
     Profiling costs time per kernel, so the sums are stretched and shifted until they agree with what was timed without
-    it.
+    it: the interleaved timing says what a form costs, its profile only how that is shared out.
 
     Args:
         layers: Every operator.
         seen: The forms that were run.
         microseconds: Time of the whole model.
     """
-    known = _kinds(layers, seen)
+    known, seen = _kinds(layers, seen), _steadied(seen, microseconds)
     rates = {kind: _rates_of(kind, known, seen) for kind in sorted({s.kind for s in known if _timed(s, seen)})}
     plain = Fitted(known, rates, 0.0)
     sums = np.asarray([plain.at(each.sizes) for each in seen])
     wanted = np.asarray([each.ratio * microseconds for each in seen])
     scale, shift = _stretch(sums, wanted)
-    return Fitted(known, {kind: _scaled(each, scale) for kind, each in rates.items()}, shift)
+    count = sum(s.kind in rates for s in known)
+    each = shift / max(count, 1)
+    return Fitted(known, {kind: _moved(found, scale, each) for kind, found in rates.items()}, 0.0)
 
 
 def check(layers: Sequence[LayerShape], seen: Sequence[Seen], microseconds: float) -> tuple[Probe, ...]:
@@ -153,6 +155,18 @@ def non_negative(features: Array, wanted: Array) -> Array:
     return np.asarray(best / scales, np.float64)
 
 
+def _steadied(seen: Sequence[Seen], microseconds: float) -> tuple[Seen, ...]:
+    """Scales each profile as a whole to what the timing of its form lets expect: the machine changes meanwhile."""
+    sums = np.asarray([sum(each.times.values()) for each in seen])
+    wanted = np.asarray([each.ratio * microseconds for each in seen])
+    scale, shift = _stretch(wanted, sums)
+    factors = (scale * wanted + shift) / np.maximum(sums, 1e-9)
+    return tuple(
+        replace(each, times={node: time * float(factor) for node, time in each.times.items()})
+        for each, factor in zip(seen, factors, strict=True)
+    )
+
+
 def _stretch(sums: Array, wanted: Array) -> tuple[float, float]:
     """Returns factor and shift from summed operators to whole runs, by relative error; both within reason."""
     weights = 1 / np.maximum(wanted, 1e-9)
@@ -163,5 +177,5 @@ def _stretch(sums: Array, wanted: Array) -> tuple[float, float]:
     return float(scale), float(shift)
 
 
-def _scaled(rates: Rates, by: float) -> Rates:
-    return Rates(rates.fixed * by, rates.read * by, rates.written * by, rates.product * by)
+def _moved(rates: Rates, scale: float, shift: float) -> Rates:
+    return Rates(rates.fixed * scale + shift, rates.read * scale, rates.written * scale, rates.product * scale)
