@@ -155,8 +155,8 @@ def shape_of(node: ir.Node, scene: Scene) -> None:
 def reshape(node: ir.Node, scene: Scene) -> None:
     """The same elements in order, in other axes: channels that are split keep one of the new axes.
 
-    Works on the smallest runs of axes with equal products. Where one axis becomes several, its channels stay apart along one of
-    them (the carrier) and are tied along the others.
+    Works on the smallest runs of axes with equal products. Where one axis becomes several, its channels stay apart
+    along one of them (the carrier) and are tied along the others.
     """
     given, out_shape = scene.of(node.inputs[0]), scene.shape(node.outputs[0])
     out: Axes = [still(size) for size in out_shape]
@@ -198,8 +198,8 @@ def _carried(node: ir.Node, scene: Scene, whole: Labels, wide: list[int], rank: 
 def _carrier(sizes: tuple[int, ...], wide: list[int], rank: int) -> int:
     """Returns which of the new axes tells channels apart.
 
-    Heads of attention stand before the last axis, which is their width; a shuffle has positions behind it and its longer axis are
-    the channels.
+    Heads of attention stand before the last axis, which is their width; a shuffle has positions behind it, and its
+    longer axis are the channels.
     """
     if wide[-1] == rank - 1:
         return max(len(sizes) - 2, 0)
@@ -213,7 +213,9 @@ def _blocks(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[
     found: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(before) or j < len(after):
-        left, right, size, other = [], [], 1, 1
+        left: list[int] = []
+        right: list[int] = []
+        size = other = 1
         while not left or size != other:
             if i < len(before) and (size <= other or j >= len(after)):
                 size *= before[i]

@@ -10,85 +10,35 @@ from edgewright.graph.pruning.products import broadcast
 from edgewright.graph.pruning.scene import Scene, ints, operand
 from edgewright.graph.quantisers import numbers
 
-KEEPS_ZERO = frozenset(
-    [
-        "Abs",
-        "Asin",
-        "Asinh",
-        "Atan",
-        "Atanh",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Celu",
-        "Dropout",
-        "Elu",
-        "Erf",
-        "Floor",
-        "Gelu",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Mish",
-        "Neg",
-        "PRelu",
-        "Relu",
-        "Round",
-        "Selu",
-        "Shrink",
-        "Sign",
-        "Sin",
-        "Sinh",
-        "Softsign",
-        "Sqrt",
-        "Swish",
-        "Tan",
-        "Tanh",
-        "ThresholdedRelu",
-    ]
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+KEEPS_ZERO = _names(
+    """
+    Abs Asin Asinh Atan Atanh Cast CastLike Ceil Celu Dropout Elu Erf Floor Gelu HardSwish Identity
+    LeakyRelu Mish Neg PRelu Relu Round Selu Shrink Sign Sin Sinh Softsign Sqrt Swish Tan Tanh
+    ThresholdedRelu
+    """
 )
-OTHERS = frozenset(
-    [
-        "Acos",
-        "Acosh",
-        "Clip",
-        "Cos",
-        "Cosh",
-        "Exp",
-        "HardSigmoid",
-        "IsInf",
-        "IsNaN",
-        "Log",
-        "Not",
-        "Reciprocal",
-        "Sigmoid",
-        "Softplus",
-    ]
+OTHERS = _names(
+    """
+    Acos Acosh Clip Cos Cosh Exp HardSigmoid IsInf IsNaN Log Not Reciprocal Sigmoid Softplus
+    """
+)
+REDUCING = _names(
+    """
+    ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare
+    """
 )
 UNARY = KEEPS_ZERO | OTHERS
-JOINING = frozenset(
-    [
-        "Add",
-        "And",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "Pow",
-        "PRelu",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    ]
+JOINING = _names(
+    """
+    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum
+    Where Xor
+    """
 )
 
 

@@ -44,7 +44,8 @@ def conv_transpose(node: ir.Node, scene: Scene) -> None:
 def by_group(groups: int, channels: int) -> bool:
     """Says whether whole groups of a grouped convolution are removed, or the same place of every group.
 
-    Whatever leaves more to choose from: depthwise and ResNeXt-like layers lose groups, those with few wide groups lose places.
+    Whatever leaves more to choose from: depthwise and ResNeXt-like layers lose groups, those with few wide groups lose
+    places.
     """
     return groups >= channels // groups
 
@@ -127,8 +128,9 @@ def broadcast(node: ir.Node, scene: Scene, operands: list[Axes]) -> Axes:
 
 
 def recurrent(node: ir.Node, scene: Scene) -> None:
-    """LSTM, GRU and RNN: inputs [length, batch, in], weights [directions, gates x hidden, in]; hidden units of all gates and
-    directions go together.
+    """LSTM, GRU and RNN: inputs [length, batch, in], weights [directions, gates x hidden, in].
+
+    A hidden unit goes from all gates and both directions.
     """
     data, weights, again = (scene.of(node.inputs[i]) for i in range(3))
     if node.attributes.get_int("layout", 0):

@@ -19,7 +19,8 @@ from edgewright.graph.shapes import refresh_shapes
 def remove(model: ir.Model, kept: Mapping[str, Sequence[int]]) -> None:
     """Removes channels from all weights, constants and written sizes, in place; shapes are inferred anew.
 
-    The result computes what the graph did with every slice of these channels set to zero, exactly but for the order of sums.
+    The result computes what the graph did with every slice of these channels set to zero, exactly but for the order of
+    sums.
 
     Args:
         model: As `prepare` leaves it.
@@ -84,15 +85,12 @@ def _drop_unused(graph: ir.Graph) -> None:
 
 
 def _verify(nodes: list[ir.Node], removal: Removal) -> None:
-    for node in nodes:
-        for value in node.outputs:
-            if value.name not in removal.sizes.bound or value.shape is None:
-                continue
-            for axis, (size, mask) in enumerate(zip(value.shape, removal.masks(value), strict=True)):
-                expected = int(mask.sum())
-                if isinstance(size, int) and removal.fixed_size(value, axis) and size != expected:
-                    raise StepFailed(
-                        f"`{value.name}` of {node.op_type} `{node.name}` has {size} indices on axis {axis} after removing channels, "
-                        f"expected {expected}",
-                        hint="report this model; `keep` can name the layer meanwhile",
-                    )
+    for value in (value for node in nodes for value in node.outputs):
+        if value.name in removal.sizes.bound and value.shape is not None:
+            left = [int(mask.sum()) for mask in removal.masks(value)]
+            known = [isinstance(size, int) and removal.fixed_size(value, i) for i, size in enumerate(value.shape)]
+            if any(sure and size != n for sure, size, n in zip(known, value.shape, left, strict=True)):
+                raise StepFailed(
+                    f"`{value.name}` has the sizes {list(value.shape)} after removing channels, expected {left}",
+                    hint="report this model; `keep` can name the layer meanwhile",
+                )
