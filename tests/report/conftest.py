@@ -104,6 +104,9 @@ class MemoryEvidence:
     folders: dict[tuple[str, str], Path] = field(default_factory=dict)
     samples: dict[str, Sample] = field(default_factory=dict)
 
+    def made(self, record: StepRecord) -> Path | None:
+        return None
+
     def file(self, candidate: Candidate, name: str) -> Path | None:
         return self.folders.get((candidate.id, name))
 

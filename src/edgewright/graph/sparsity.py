@@ -248,21 +248,21 @@ _PASSED = frozenset({"Transpose", "Identity", DEQUANTIZE, QUANTIZE})
 
 def _through(transpose: ir.Node, value: ir.Value, order: list[int] | None) -> list[int]:
     """Returns, for every axis that the layer sees, the axis before `transpose`."""
-    perm = transpose.attributes.get_ints("perm")
-    if perm is None:
-        rank = len(value.shape) if value.shape is not None else 2
-        perm = list(reversed(range(rank)))
-    return list(perm) if order is None else [perm[axis] for axis in order]
+    rank = len(value.shape) if value.shape is not None else 2
+    perm = list(transpose.attributes.get_ints("perm", tuple(reversed(range(rank)))))
+    return perm if order is None else [perm[axis] for axis in order]
 
 
 def _zero_point(node: ir.Node) -> NDArray[Any]:
     zero = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
     if zero is None or zero.ndim == 0 or zero.size == 1:
         return np.zeros(()) if zero is None else zero.reshape(())
-    rank = len(node.inputs[0].shape) if node.inputs[0] is not None and node.inputs[0].shape is not None else 2
-    shape = [1] * rank
-    shape[(node.attributes.get_int("axis", 1) or 0) % rank] = -1
-    return zero.reshape(shape)
+    integers = node.inputs[0]
+    rank = len(integers.shape) if integers is not None and integers.shape is not None else 2
+    axis = int(node.attributes.get_int("axis", 1)) % rank
+    if zero.ndim > 1:
+        return np.repeat(zero, int(node.attributes.get_int("block_size", 1)), axis=axis)
+    return zero.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
 def _direct_zero(node: ir.Node, rank: int) -> NDArray[Any]:
@@ -279,6 +279,6 @@ def _summed(node: ir.Node, rank: int) -> int:
         return 0 if node.op_type == "ConvTranspose" else 1
     if node.op_type in _RECURRENT:
         return 2
-    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+    if node.op_type == "Gemm" and int(node.attributes.get_int("transB", 0)):
         return 1
     return rank - 2

@@ -90,7 +90,9 @@ class Sparsify:
         if not every:
             raise ConfigError("sparsify: no layer of the model has stored weights", hint="leave `sparsify` out")
         if any(weight.array.dtype.kind != "f" for weight in every):
-            raise ConfigError("sparsify: the weights are stored as integers", hint="put `sparsify` before `static-int8`")
+            raise ConfigError(
+                "sparsify: the weights are stored as integers", hint="put `sparsify` before `static-int8`"
+            )
         by_hand = selected([str(weight.node.name) for weight in every], self.keep)
         kept = {str(w.node.name): "named by keep" if w.node.name in by_hand else self._unfit(w) for w in every}
         kept |= _shared_otherwise(every, kept)

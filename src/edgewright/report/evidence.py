@@ -10,16 +10,20 @@ from typing import Any, Protocol
 from edgewright.core.data import Dataset, Sample
 from edgewright.core.digest import Digest
 from edgewright.core.recipe import Candidate
+from edgewright.core.step import StepRecord
 
 
 class Evidence(Protocol):
-    """What the flip gallery reads."""
+    """What the flip gallery and the sections about compression read."""
 
     rate: int | None
     """Samples per second of sounds that are bare arrays; None where the data do not say."""
 
     def file(self, candidate: Candidate, name: str) -> Path | None:
         """Returns the folder kept under an evidence name (`tune-outcomes`, `test-outcomes`...), if it still exists."""
+
+    def made(self, record: StepRecord) -> Path | None:
+        """Returns the folder that a step of a lineage wrote, if it still exists."""
 
     def sample(self, split: str, id: str) -> Sample | None:
         """Returns one raw sample of `tune` or `test`, if it still exists."""
@@ -47,6 +51,9 @@ class StoredEvidence:
         digest = candidate.evidence.get(name)
         return None if digest is None else self.folder(digest)
 
+    def made(self, record: StepRecord) -> Path | None:
+        return self.folder(record.output)
+
     def sample(self, split: str, id: str) -> Sample | None:
         """Looks onward from the last sample found, then once more from the start."""
         passes = [self._open[split]] if split in self._open else []
@@ -64,6 +71,9 @@ class NoEvidence:
     rate: int | None = None
 
     def file(self, candidate: Candidate, name: str) -> Path | None:
+        return None
+
+    def made(self, record: StepRecord) -> Path | None:
         return None
 
     def sample(self, split: str, id: str) -> Sample | None:

@@ -15,6 +15,7 @@ from edgewright.core.recipe import Candidate, Study
 from edgewright.core.telemetry import Telemetry
 from edgewright.errors import ToolchainMissing
 from edgewright.report import operators, telemetry
+from edgewright.report.compression import Compression, compressions
 from edgewright.report.evidence import Evidence
 from edgewright.report.gallery import Gallery, gallery
 from edgewright.report.layer_pictures import Pictures, pictures
@@ -57,6 +58,7 @@ class TargetPage:
     pictures: Pictures | None = None
     memory: MemoryView | None = None
     telemetry: Mapping[str, Any] = field(default_factory=dict)
+    compressions: tuple[Compression, ...] = ()
 
 
 def report_html(study: Study, evidence: Evidence, traces: Sequence[Attached] = ()) -> str:
@@ -77,6 +79,12 @@ def report_html(study: Study, evidence: Evidence, traces: Sequence[Attached] = (
     plots = {f"{page.anchor}-{kind}": plot for page in pages for kind, plot in pareto_plots(study, page.name).items()}
     plots |= {f"{p.anchor}-{kind}": figure for p in pages if p.pictures for kind, figure in p.pictures.figures.items()}
     plots |= {f"{p.anchor}-{kind}": figure for p in pages for kind, figure in p.telemetry.items()}
+    plots |= {
+        f"{p.anchor}-compression-{number}-{kind}": figure
+        for p in pages
+        for number, found in enumerate(p.compressions)
+        for kind, figure in found.figures.items()
+    }
     environment, parts = page_parts()
     return environment.get_template("report.html.jinja").render(
         **parts,
@@ -124,6 +132,7 @@ def _target_page(study: Study, target: str, evidence: Evidence, index: int) -> T
         pictures=None if winner is None else pictures(study, winner, evidence),
         memory=None if winner is None else memory(winner, evidence),
         telemetry=telemetry.plots(_watched(winner)),
+        compressions=compressions(study, target, evidence),
     )
 
 

@@ -146,8 +146,9 @@ def test_vectors_stored_once_by_chance_become_one_for_each_layer() -> None:
         helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0]),
     ]
     nodes = [nodes[i] for i in (0, 1, 2, 3, 5, 4)]
-    graph = helper.make_graph(nodes, "g", [value("x", TensorProto.INT64, ["n"])], [value("y", 1, ["n", 3])],
-                              [numpy_helper.from_array(ones, "ones"), numpy_helper.from_array(table, "table")])  # fmt: skip
+    weights = [numpy_helper.from_array(ones, "ones"), numpy_helper.from_array(table, "table")]
+    inputs, outputs = [value("x", TensorProto.INT64, ["n"])], [value("y", 1, ["n", 3])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
     model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
     tokens = {"x": np.array([0, 2])}
     before = run(to_torch(model), tokens)["y"]
@@ -162,14 +163,14 @@ def test_vectors_stored_once_by_chance_become_one_for_each_layer() -> None:
 
 
 def test_layers_that_share_weights_share_their_bias_still() -> None:
-    weights = {"w": np.ones((3, 3, 1, 1), np.float32), "b": np.zeros(3, np.float32), "v": np.zeros((3, 3, 1, 1), np.float32)}  # fmt: skip
+    weights = {"w": np.ones((3, 3, 1, 1)), "b": np.zeros(3), "v": np.zeros((3, 3, 1, 1))}
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["p"], "one"),
         helper.make_node("Conv", ["p", "w", "b"], ["q"], "two"),
         helper.make_node("Conv", ["q", "v", "b"], ["y"], "three"),
     ]
-    graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 3, 2, 2])], [value("y", 1, None)],
-                              [numpy_helper.from_array(a, n) for n, a in weights.items()])  # fmt: skip
+    stored = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()]
+    graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 3, 2, 2])], [value("y", 1, None)], stored)
     model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
     assert bridge.untie(model) == ("b/three",)
     names = {node.name: str(node.inputs[2].name) for node in model.graph if node.inputs[2] is not None}

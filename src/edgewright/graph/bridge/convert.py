@@ -104,7 +104,8 @@ class _Builder:
         self._name(node, value)
 
     def add(self, node: ir.Node) -> None:
-        if node.op_type == "Constant" or (node.op_type == "Identity" and origin(node.outputs[0]) is not node.outputs[0]):
+        handed_on = node.op_type == "Identity" and origin(node.outputs[0]) is not node.outputs[0]
+        if node.op_type == "Constant" or handed_on:
             return
         made = self._control(node) if node.op_type in operators.CONTROL else self._call(node)
         made.meta["onnx"] = node.name

@@ -42,7 +42,7 @@
       hovermode: "closest",
       barmode: figure.layout.barmode || "group",
       margin: { l: 56, r: 20, t: 12, b: 48 },
-      legend: { orientation: "h", y: -0.24, x: 0 },
+      legend: figure.layout.legend || { orientation: "h", y: -0.24, x: 0 },
       height: 400,
     };
   }
@@ -86,6 +86,12 @@
     draw();
   });
   prefersDark.addEventListener("change", () => { label(); draw(); });
+
+  for (const detail of document.querySelectorAll("details")) {
+    detail.addEventListener("toggle", () => {
+      if (detail.open) for (const place of detail.querySelectorAll(".js-plotly-plot")) window.Plotly.Plots.resize(place);
+    });
+  }
 
   let opened = [];
   let before;
