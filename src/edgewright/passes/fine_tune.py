@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgewright.core.step import Context
+from edgewright.errors import ConfigError, DataError
 from edgewright.training.settings import Fit, Regime
 
 
 @dataclass(frozen=True, slots=True)
 class FineTune:
-    """inputs["model"] (float) and inputs["data"] (with labels) -> the same graph with trained weights.
+    """inputs["model"] and inputs["data"] (with labels) -> the same graph with trained weights.
 
-    Writes `training.json`, too. Batch norm is trained where `clean-up` has not folded it: put this pass before it.
+    Weights stored as integers become float. Writes `training.json`, too. Batch norm is trained where `clean-up` has not
+    folded it: put this pass before it.
 
     Attributes:
         epochs: Passes over the samples.
@@ -53,8 +55,11 @@ class FineTune:
         return Regime(self.epochs, self.batch, self.learning_rate, self.fit)
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
+        from edgewright.data import open_data
         from edgewright.graph.bridge import write_back
         from edgewright.graph.load import load, save, tensor_specs
+        from edgewright.graph.qdq import fold_stored_weights
+        from edgewright.graph.quantisers import DEQUANTIZE, QUANTIZE
         from edgewright.training.examples import load_examples, split_of
         from edgewright.training.heads import logits_of
         from edgewright.training.loop import fit
@@ -63,7 +68,18 @@ class FineTune:
         from edgewright.training.supervised import supervised
 
         model = load(inputs["model"])
+        fold_stored_weights(model.graph)
+        if any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.all_nodes()):
+            raise ConfigError(
+                "the model holds integers, whose gradients are zero",
+                hint="put `fine-tune` before the pass that quantises, or train with `qat` behind it",
+            )
         split = split_of(inputs["data"], self.split)
+        if not open_data(inputs["data"]).has_labels(split):
+            raise DataError(
+                f"the samples of [data.{split}] have no labels",
+                hint="label them, or learn without labels from a teacher: `distill`",
+            )
         network = open_network(model, outputs=logits_of(model))
         specs = tensor_specs(model)[0]
         examples = load_examples(

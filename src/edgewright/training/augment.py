@@ -74,6 +74,9 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+_MOVING = ("flip", "crop", "shift", "cutout")
+
+
 def augmentations(tables: Sequence[Mapping[str, Any]], examples: Examples) -> Augmentation | None:
     """Returns what applies the operations of `tables` in order to the inputs of a batch; None where there are none.
 
@@ -81,7 +84,8 @@ def augmentations(tables: Sequence[Mapping[str, Any]], examples: Examples) -> Au
     `op` of the form `module:function` is called as function(tensor, generator, **keywords).
 
     Raises:
-        ConfigError: An operation or keyword is unknown, or the input is not of its kind.
+        ConfigError: A keyword is unknown, the input is not of its kind, or the operation would move what the labels
+            describe (boxes, masks, values).
     """
     if not tables:
         return None
@@ -99,21 +103,25 @@ def augmentations(tables: Sequence[Mapping[str, Any]], examples: Examples) -> Au
 def _operation(table: Mapping[str, Any], examples: Examples) -> tuple[int, Callable[[Tensor, Generator], Tensor]]:
     given = dict(table)
     name, position = str(given.pop("op", "")), int(given.pop("input", 0))
-    own = ":" in name
-    if not own and name not in OPERATIONS:
-        hint = f"one of {', '.join(OPERATIONS)}, or module:function"
-        raise ConfigError(f'augment: there is no operation "{name}"', hint=hint)
     if not 0 <= position < len(examples.inputs):
         count = len(examples.inputs)
         raise ConfigError(f'augment "{name}": input = {position}, the model has {count}', hint="count from 0")
-    if own:
+    if ":" in name:
         return position, _own(name, load_function(name, examples.root, f"augment {name}"), given)
     function = OPERATIONS[name]
+    if name in _MOVING and examples.labelled and not _classes(examples):
+        message = f'augment "{name}" moves the input, and the labels are more than a class per sample'
+        raise ConfigError(message, hint="write an augmentation of your own that leaves them true: module:function")
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if strange := sorted(set(given) - set(known)):
         raise ConfigError(f'augment "{name}" has no {", ".join(strange)}', hint=f"it has {', '.join(known)}")
     _require_kind(name, examples.inputs[position])
     return position, lambda x, generator: function(x, generator, **given)
+
+
+def _classes(examples: Examples) -> bool:
+    labels = examples.labels
+    return labels is not None and labels.dim() == 1 and not labels.is_floating_point()
 
 
 def _own(name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Callable[[Tensor, Generator], Tensor]:

@@ -13,6 +13,7 @@ _SCHEDULES = ("cosine", "one-cycle", "linear", "constant")
 _PRECISIONS = ("auto", "float32", "bf16", "fp16")
 _ACCELERATORS = ("auto", "cpu", "cuda")
 _BATCH_NORMS = ("train", "frozen")
+AUGMENTATIONS = ("flip", "crop", "shift", "noise", "cutout", "mask-tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Fit:
         _one_of("precision", self.precision, _PRECISIONS)
         _one_of("accelerator", self.accelerator, _ACCELERATORS)
         _one_of("batch_norm", self.batch_norm, _BATCH_NORMS)
+        for table in self.augment:
+            if ":" not in str(table.get("op", "")):
+                _one_of("augment op", str(table.get("op", "")), AUGMENTATIONS)
         if not 0 <= self.validation < 1:
             raise ConfigError(f"validation = {self.validation}", hint="give a share from 0 to below 1, such as 0.1")
         if not 0 <= self.warmup < 1:
