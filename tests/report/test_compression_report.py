@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
+from rich.console import Console
 
 from edgewright.core.codec import encode_json
 from edgewright.core.digest import Digest, digest_json
@@ -23,10 +24,13 @@ from edgewright.core.step import StepRecord
 from edgewright.core.training import TRAINING_FILE, Epoch, History
 from edgewright.graph.load import save
 from edgewright.graph.sparsity import n_of_m
-from edgewright.report.compression import compressions, stage_lines
+from edgewright.report import write_report
+from edgewright.report.compression import compressions
 from edgewright.report.evidence import NoEvidence
 from edgewright.report.html import report_html
+from edgewright.report.json_report import report_json
 from edgewright.report.sparse import ratio
+from edgewright.report.terminal import show_stages
 
 PIPELINE = (
     StepSpec("prune", {"latency": 0.5}),
@@ -132,7 +136,6 @@ def test_every_stage_says_what_it_did(compressed: tuple[Study, Folders]) -> None
     assert {stage.seconds for stage in found.stages} == {12.5}
     assert found.fixed == PRUNING.fixed
     assert set(found.figures) == set(found.captions) == {"score-0", "score-1", "loss", "widths", "zeros"}
-    assert any(line.startswith("3. distill") and "kept epoch 2" in line for line in stage_lines(found))
 
 
 def test_curves_go_through_the_stages_and_mark_the_epoch_kept(compressed: tuple[Study, Folders]) -> None:
@@ -153,7 +156,7 @@ def test_sparse_weights_say_what_they_bring(compressed: tuple[Study, Folders]) -
     study, evidence = compressed
     (found,) = compressions(study, "onnxruntime", evidence)
     assert found.sparse is not None
-    assert found.sparse.text.startswith("50% of the weights are zero, of 1 layer 1 2:4. What they bring")
+    assert found.sparse.text.startswith("50% of the weights are zero; of 1 layer 1 keep to 2:4. What they bring")
     assert "compute a zero like any other weight" in found.sparse.text
     dense = tuple(spec for spec in PIPELINE if spec.name != "sparsify")
     for speed, said in ((3.12, "bring nothing on onnxruntime: 0.99x"), (1.9, "bring speed"), (4.5, "cost speed")):
@@ -176,9 +179,27 @@ def test_the_page_shows_stages_and_figures(compressed: tuple[Study, Folders]) ->
     assert "bring in speed was not measured" in page
 
 
+def test_json_and_terminal_tell_the_stages(compressed: tuple[Study, Folders], tmp_path: Path) -> None:
+    study, evidence = compressed
+    write_report(study, evidence, tmp_path / "out")
+    ((found,),) = json.loads((tmp_path / "out" / "report.json").read_text())["compression"].values()
+    assert [epoch["score"] for epoch in found["stages"][2]["history"]["epochs"]] == [0.8, 0.93, 0.92]
+    assert found["stages"][0]["pruning"]["groups"][0]["after"] == 16
+    assert found["sparse"]["layers"][0]["pattern"] == "2:4"
+    console = Console(width=400)
+    with console.capture() as seen:
+        show_stages(tmp_path / "out" / "report.json", study.winners, console)
+    assert "3. distill(epochs=3): 3 epochs on 800 samples (cpu), kept epoch 2" in seen.get()
+    assert "compute a zero like any other weight" in seen.get()
+    with console.capture() as seen:
+        show_stages(tmp_path / "nothing.json", study.winners, console)
+    assert seen.get() == ""
+
+
 def test_a_study_without_training_has_no_such_section(keywords: Study) -> None:
     assert compressions(keywords, "onnxruntime", NoEvidence()) == ()
     assert "How it was compressed" not in report_html(keywords, NoEvidence())
+    assert "compression" not in json.loads(report_json(keywords))
 
 
 def test_collected_or_damaged_files_leave_the_stages(compressed: tuple[Study, Folders]) -> None:

@@ -93,9 +93,10 @@ def optimize(
 
 def show(outcome: Outcome) -> None:
     """Prints the tables and where everything is."""
-    from edgewright.report.terminal import show_study
+    from edgewright.report.terminal import show_stages, show_study
 
     show_study(outcome.study)
+    show_stages(outcome.folder / "report.json", outcome.study.winners)
     print(f"report: {outcome.folder / 'report.html'}")
     for target, bundle in outcome.bundles.items():
         print(f"bundle for {target}: {bundle}")

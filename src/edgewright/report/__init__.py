@@ -27,12 +27,15 @@ def write_report(study: Study, evidence: Evidence, folder: Path) -> None:
         ToolchainMissing: jinja2 or plotly is not installed; the JSON and JUnit files are written by then.
         OutOfSpace: The disk is full.
     """
+    from edgewright.report.compression import compressions
     from edgewright.report.json_report import report_json
     from edgewright.report.junit import junit_xml
     from edgewright.report.markdown import study_markdown
     from edgewright.store.files import write_atomic
 
-    write_atomic(folder / "report.json", report_json(study))
+    targets = dict.fromkeys(candidate.target for candidate in study.candidates)
+    compressed = {target: compressions(study, target, evidence) for target in targets}
+    write_atomic(folder / "report.json", report_json(study, compressed))
     write_atomic(folder / "junit.xml", junit_xml(study))
     write_atomic(folder / "summary.md", study_markdown(study).encode())
     from edgewright.report.html import report_html

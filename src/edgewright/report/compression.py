@@ -93,15 +93,6 @@ def compression(study: Study, candidate: Candidate, evidence: Evidence) -> Compr
     return Compression(candidate.id, candidate.recipe.title, winner, stages, zeros, figures, captions, fixed)
 
 
-def stage_lines(found: Compression) -> tuple[str, ...]:
-    """Returns the stages in words, one line each, for a terminal."""
-    lines = []
-    for number, stage in enumerate(found.stages, start=1):
-        details = "; ".join(text for text in (stage.did, stage.quality) if text)
-        lines.append(f"{number}. {stage.title}" + (f": {details}" if details else ""))
-    return (*lines, *((found.sparse.text,) if found.sparse else ()))
-
-
 def _records(candidate: Candidate) -> Iterator[tuple[int, StepRecord]]:
     """Yields index of a pass -> record of its step; a lineage also names steps that only gathered figures."""
     rest = iter(candidate.lineage)

@@ -55,7 +55,7 @@ def sparse(study: Study, candidate: Candidate, evidence: Evidence) -> Sparse | N
     share = sum(layer.share * layer.weights for layer in layers) / sum(layer.weights for layer in layers)
     twin = dense_twin(study, candidate)
     gain = None if twin is None else _gain(candidate, twin)
-    text = f"{share:.0%} of the weights are zero, {_patterns(layers)}. {_brings(candidate, twin, gain)}"
+    text = f"{share:.0%} of the weights are zero; {_patterns(layers)}. {_brings(candidate, twin, gain)}"
     return Sparse(share, layers, text, gain)
 
 
@@ -90,8 +90,8 @@ def _gain(candidate: Candidate, twin: Candidate) -> Ratio | None:
 def _patterns(layers: tuple[LayerSparsity, ...]) -> str:
     kinds = dict.fromkeys(layer.pattern for layer in layers if layer.pattern)
     counts = {kind: sum(layer.pattern == kind for layer in layers) for kind in kinds}
-    shown = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    return f"of {wording.plural(len(layers), 'layer')} {shown}"
+    words = {kind: "are unstructured" if kind == "unstructured" else f"keep to {kind}" for kind in counts}
+    return f"of {wording.plural(len(layers), 'layer')} " + ", ".join(f"{n} {words[kind]}" for kind, n in counts.items())
 
 
 def _brings(candidate: Candidate, twin: Candidate | None, gain: Ratio | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -134,6 +136,24 @@ def show_study(study: Study, console: Console | None = None) -> None:
     from edgewright.report.tables import print_study
 
     print_study(study, console)
+
+
+def show_stages(report: Path, winners: Mapping[str, str], console: Console | None = None) -> None:
+    """Prints what every stage of the winners' pipelines did, from a `report.json`; nothing where none was trained."""
+    try:
+        told = json.loads(report.read_bytes()).get("compression", {})
+    except (OSError, ValueError):
+        return
+    console = console or Console()
+    for target, found in told.items():
+        for each in (each for each in found if each["id"] == winners.get(target)):
+            console.print(Text(f"{target}: how {each['title']} was made", style="bold"))
+            for number, stage in enumerate(each["stages"], start=1):
+                details = "; ".join(text for text in (stage["did"], stage["quality"]) if text)
+                console.print(Text(f"  {number}. {stage['title']}" + (f": {details}" if details else "")))
+            if each["sparse"]:
+                console.print(Text(f"  {each['sparse']['text']}"))
+            console.print()
 
 
 def duration(seconds: float) -> str:

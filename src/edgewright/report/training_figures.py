@@ -41,7 +41,7 @@ def curves(histories: Sequence[tuple[str, History]]) -> dict[str, tuple[str, Fig
         traces = [trace for i, stage, h in mine for trace in _scores(i, stage, h, starts[i])]
         if traces:
             unit = " (%)" if title in _SHARES else ""
-            shown = f"{_named(title)} on samples held out{unit}"
+            shown = f"{_named(title)}, held out{unit}"
             found[f"score-{number}"] = (f"{_named(title)} per epoch", _plot(traces, "epoch, through all stages", shown))
     losses = [_loss(i, stage, history, starts[i]) for i, (stage, history) in enumerate(histories)]
     if losses:
@@ -87,6 +87,7 @@ def zeros(layers: Sequence[LayerSparsity]) -> Figure:
                 "textposition": "none",
                 "hoverinfo": "text",
                 "marker": {"role": _PATTERN_ROLES.get(pattern, "accent")},
+                "showlegend": True,
             }
         )
     figure = _bars(bars, [_short(layer.layer) for layer in layers], "weights that are zero (%)", "overlay")
@@ -139,7 +140,7 @@ def _role(index: int) -> str:
 
 
 def _named(title: str) -> str:
-    return "Score (negative loss)" if title == "-loss" else title.capitalize()
+    return "Negative loss" if title == "-loss" else title.capitalize()
 
 
 def _plot(traces: Sequence[Figure], across: str, up: str) -> Figure:
