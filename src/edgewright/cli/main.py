@@ -35,6 +35,7 @@ def _register() -> None:
         ci,
         compare,
         diff,
+        distill,
         doctor,
         measure,
         model,
@@ -48,6 +49,7 @@ def _register() -> None:
     )
 
     app.command("optimize")(optimize.optimize)
+    app.command("distill")(distill.distill)
     app.command("diff")(diff.diff)
     app.add_typer(ci.app, name="ci", help="Continuous integration: a workflow that optimises, checks and compares.")
     app.command("apply")(apply.apply)

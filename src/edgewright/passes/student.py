@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgewright.training.students.interface import Interface
 
-SECOND, LAYERS = "every-second-layer", "layers"
+_LAYERS = "layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class StudentPass:
         from edgewright.graph.shapes import infer_shapes
         from edgewright.training.students.interface import interface_of
 
-        if self.keep and self.network != LAYERS:
-            raise ConfigError(f"keep names layers, network is {self.network}", hint=f"set network={LAYERS}")
+        if self.keep and self.network != _LAYERS:
+            raise ConfigError(f"keep names layers, network is {self.network}", hint=f"set network={_LAYERS}")
         teacher = infer_shapes(load(inputs["model"]))
         if qdq.is_quantised(teacher.graph):
             hint = "put `student` before the pass that quantises, or give the float model"
@@ -68,11 +68,12 @@ class StudentPass:
     ) -> onnx_ir.Model:
         from edgewright.graph.encoders import keep_layers
         from edgewright.graph.load import load
+        from edgewright.training.students import catalogue
         from edgewright.training.students.written import adopted
 
-        if self.network in (SECOND, LAYERS):
-            if self.network == LAYERS and not self.keep:
-                raise ConfigError("no layer is kept", hint=f"name them: student(network={LAYERS}, keep=[0, 2])")
+        if self.network in catalogue.TEACHERS_OWN:
+            if self.network == _LAYERS and not self.keep:
+                raise ConfigError("no layer is kept", hint=f"name them: student(network={_LAYERS}, keep=[0, 2])")
             kept, count = keep_layers(teacher, self.keep)
             context.progress(1.0, f"{kept} of {count} layers kept")
             return teacher

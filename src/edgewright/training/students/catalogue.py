@@ -30,6 +30,8 @@ _GIVES: Mapping[str, Callable[[Interface], Any]] = {
     BOXES: seams.boxes,
     MAP: seams.segments,
 }
+TEACHERS_OWN = ("every-second-layer", "layers")
+"""Students made of layers of a transformer that teaches."""
 _NAME = re.compile(r"(?P<family>.+?)(-(?P<width>\d+(\.\d+)?))?")
 _WIDTHS = (0.05, 8.0)
 
@@ -110,6 +112,12 @@ FAMILIES: tuple[Family, ...] = (
     Family("deeplab", "deeplab", IMAGE, (MAP,), "DeepLabV3+, Chen et al. 2018, on inverted residuals", "ReLU6",
            _between((3, 256, 256), 21, 256, 256)),
 )  # fmt: skip
+
+
+def listed(network: str) -> bool:
+    """Says whether a name can only be one of the catalogue: no file, no function, no layers of the teacher."""
+    suffix = network.rpartition(".")[2]
+    return not (network in TEACHERS_OWN or ":" in network or "/" in network or ("." in network and suffix.isalpha()))
 
 
 def find(name: str) -> Student:
