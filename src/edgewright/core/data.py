@@ -12,8 +12,11 @@ from edgewright.core.decision import Decision
 
 NEEDED_SPLITS = ("calibration", "tune", "test")
 """What a project must have: to choose ranges, to choose among candidates, to report."""
-SPLITS = (*NEEDED_SPLITS, "train", "unlabelled")
-"""`train` and `unlabelled` are for passes that train; labels of `unlabelled` are never read."""
+UNLABELLED = "unlabelled"
+SPLITS = (*NEEDED_SPLITS, "train", UNLABELLED)
+"""The last two are for passes that train."""
+JUDGING_SPLITS = ("tune", "test")
+"""What figures are computed on: no other split may hold their samples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

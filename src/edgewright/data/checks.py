@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgewright.core.data import Sample
+from edgewright.core.data import JUDGING_SPLITS, Sample
 from edgewright.data.opened import Data, Split
 from edgewright.errors import DataError
 from edgewright.pipeline.preprocess import check_finite
@@ -35,18 +35,24 @@ def check_data(data: Data, prepared: int = 8) -> tuple[str, ...]:
         Warnings, one sentence each: splits that share a few samples of equal content.
 
     Raises:
-        DataError: Two splits share samples, by file and row, or (small splits) more than 5% by content; a label is
-            out of range; a value is not finite; a sample does not fit the model.
+        DataError: `tune` or `test` shares samples with another split, by file and row, or (small splits) more than 5%
+            by content; a label is out of range; a value is not finite; a sample does not fit the model.
     """
     splits = [data.dataset(name) for name in data.splits]
     _ = data.labels
     for one, other in combinations(splits, 2):
-        _refuse_shared_rows(one, other)
+        if _must_differ(one, other):
+            _refuse_shared_rows(one, other)
     warnings = _shared_content(splits)
     for split in splits:
         for sample in islice(split, prepared):
             data.prepare(sample)
     return warnings
+
+
+def _must_differ(one: Split, other: Split) -> bool:
+    """Training samples may calibrate, too; what judges must be new to everything before it."""
+    return one.name in JUDGING_SPLITS or other.name in JUDGING_SPLITS
 
 
 def _refuse_shared_rows(one: Split, other: Split) -> None:
@@ -63,6 +69,8 @@ def _shared_content(splits: list[Split]) -> tuple[str, ...]:
     seen = {split.name: dict(_fingerprints(split)) for split in splits if len(split) <= CONTENT_SAMPLES}
     warnings: list[str] = []
     for one, other in combinations([split for split in splits if split.name in seen], 2):
+        if not _must_differ(one, other):
+            continue
         shared = seen[one.name].keys() & seen[other.name].keys()
         pairs = sorted(f"{seen[one.name][key]} = {seen[other.name][key]}" for key in shared)
         if len(shared) > CONTENT_SHARE * min(len(one), len(other)):

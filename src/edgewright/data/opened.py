@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.core.codec import decode_stored, encode_json
-from edgewright.core.data import SPLITS, Prepared, Sample
+from edgewright.core.data import SPLITS, UNLABELLED, Prepared, Sample
 from edgewright.core.tensors import TensorSpec
 from edgewright.data.labels import check_label
 from edgewright.data.readers import reader_of
@@ -25,7 +25,10 @@ Batch = tuple[list[Sample], list[Prepared], dict[str, NDArray[Any]]]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The samples of one split (a `core.data.Dataset`), their labels checked as they pass."""
+    """The samples of one split (a `core.data.Dataset`), their labels checked as they pass.
+
+    Those of `unlabelled` have none, whatever their reader finds.
+    """
 
     name: str
     source: Source
@@ -34,13 +37,16 @@ class Split:
     @property
     def has_labels(self) -> bool:
         """Whether samples carry labels."""
-        return self.source.has_labels
+        return self.source.has_labels and self.name != UNLABELLED
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __iter__(self) -> Iterator[Sample]:
         for sample in self.source:
+            if self.name == UNLABELLED:
+                yield replace(sample, label=None)
+                continue
             check_label(sample, len(self.labels), self.name)
             yield sample
 
@@ -79,7 +85,8 @@ class Data:
         """Class names in index order: the project's, or those a reader found (folder names); may be empty."""
         if self.spec.labels:
             return self.spec.labels
-        found = {name: self.dataset(name).labels for name in self.splits if self.dataset(name).labels}
+        told = [name for name in self.splits if name != UNLABELLED]
+        found = {name: self.dataset(name).labels for name in told if self.dataset(name).labels}
         if len(set(found.values())) > 1:
             (one, first), (other, second) = list(found.items())[:2]
             differing = ", ".join(sorted(set(first) ^ set(second))[:5])
@@ -90,7 +97,7 @@ class Data:
         return next(iter(found.values()), ())
 
     def dataset(self, split: str) -> Split:
-        """Returns the samples of `calibration`, `tune` or `test`.
+        """Returns the samples of a split: `calibration`, `tune`, `test`, `train` or `unlabelled`.
 
         Raises:
             ConfigError: There is no such split, or its table is wrong.
@@ -123,7 +130,7 @@ class Data:
         """Yields samples, each prepared, and their tensors stacked along a leading batch axis.
 
         Args:
-            split: `calibration`, `tune` or `test`.
+            split: Its name.
             size: Samples per batch; the last batch may be smaller.
             limit: Most samples in all; None for the whole split.
 

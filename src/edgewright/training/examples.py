@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgewright.core.data import JUDGING_SPLITS
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import Data, open_data
 from edgewright.errors import ConfigError, DataError
@@ -74,7 +75,7 @@ def split_of(data: Path, split: str) -> str:
     if chosen not in known:
         hint = f"add [data.{chosen}], or set split to one of {', '.join(known)}"
         raise ConfigError(f'there is no split "{chosen}" to train on', hint=hint)
-    if chosen in ("tune", "test"):
+    if chosen in JUDGING_SPLITS:
         hint = "add [data.train]; what a candidate is judged by must not be trained on"
         raise ConfigError(f'split = "{chosen}": its samples judge the result', hint=hint)
     return chosen
@@ -93,7 +94,7 @@ def load_examples(
     Args:
         data: The `data.json`.
         tensors: The model's inputs, with their batch axis.
-        splits: In order; the labels of `unlabelled` are left out.
+        splits: In order.
         limit: Most samples of each split, spread evenly over it; None for all.
         scratch: Folder for the prepared samples.
         progress: Told of the share done, 0 to 1.
@@ -129,8 +130,7 @@ def _samples(
     for index, sample in enumerate(dataset):
         if index in chosen:
             prepared = data.prepare(sample)
-            label = None if split == "unlabelled" else sample.label
-            yield sample.id, prepared.tensors, label, prepared.geometry
+            yield sample.id, prepared.tensors, sample.label, prepared.geometry
 
 
 class _Files:
