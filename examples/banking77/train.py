@@ -1,7 +1,7 @@
 """Trains a tokenizer and a small transformer on Banking77 and sets queries aside for calibration and tuning.
 
-Reads `$EDGEWRIGHT_BENCH/banking77`, writes `work/classifier.safetensors`, `work/tokenizer.json`, `work/labels.txt` and
-`work/heldout.csv` beside this file.
+Reads `$EDGEWRIGHT_BENCH/banking77`, writes `work/classifier.safetensors`, `work/tokenizer.json`, `work/labels.txt`,
+`work/heldout.csv` and, for passes that train, `work/train.csv` beside this file.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def main() -> None:
     rows, test = read(options.data / "train.csv"), read(options.data / "test.csv")
     random.shuffle(rows)  # the files are ordered by category
     write(WORK / "heldout.csv", rows[:HELD_OUT])
+    write(WORK / "train.csv", rows[HELD_OUT:])
     (WORK / "labels.txt").write_text("\n".join(names) + "\n")
     known = rows[HELD_OUT:]
     tokenizer = train_tokenizer([text for text, _ in known])

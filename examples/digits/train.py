@@ -2,7 +2,7 @@
 
 The 1,797 digits are scans of 43 people's handwriting (UCI "Optical Recognition of Handwritten Digits"), 8 x 8 pixels
 each; they come inside the scikit-learn package. Pictures of digits that training never sees go to `work/calibration`,
-`work/tune`, `work/test` and `work/unseen`, the weights to `work/digits.safetensors`.
+`work/tune`, `work/test` and `work/unseen`, the others to `work/train`, the weights to `work/digits.safetensors`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def main() -> None:
     for split, count in HELD_OUT.items():
         write_pictures(WORK / split, images[at : at + count], labels[at : at + count])
         at += count
+    write_pictures(WORK / "train", images[at:], labels[at:])
     x, y = torch.from_numpy(images).float().div(255).unsqueeze(1), torch.from_numpy(labels)
     network = digit_network()
     train(network, x[at:], y[at:])

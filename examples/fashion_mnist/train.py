@@ -1,6 +1,7 @@
 """Trains a network on Fashion-MNIST and sets images aside for calibration and tuning.
 
-Reads `$EDGEWRIGHT_BENCH/fashion_mnist`, writes `work/NETWORK.safetensors` and `work/heldout.npz` beside this file.
+Reads `$EDGEWRIGHT_BENCH/fashion_mnist`, writes `work/NETWORK.safetensors`, `work/heldout.npz` and, for passes that
+train, `work/train.npz` beside this file.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ def load(data: Path, split: str) -> tuple[Tensor, Tensor]:
         return x.unsqueeze(1), torch.from_numpy(arrays["y"].astype(np.int64))
 
 
-def hold_out(data: Path, order: np.ndarray, out: Path) -> None:
-    """Writes the images that training leaves alone, in shuffled order."""
+def divide(data: Path, order: np.ndarray, folder: Path) -> None:
+    """Writes the images that training leaves alone and the others, in shuffled order."""
     with np.load(data / "fashion_mnist_train.npz") as arrays:
-        np.savez(out, x=arrays["x"][order], y=arrays["y"][order])
+        x, y = arrays["x"], arrays["y"]
+    for name, rows in (("heldout", order[:HELD_OUT]), ("train", order[HELD_OUT:])):
+        np.savez(folder / f"{name}.npz", x=x[rows], y=y[rows])
 
 
 def augment(x: Tensor) -> Tensor:
@@ -83,7 +86,7 @@ def main() -> None:
     x, y = load(options.data, "train")
     order = np.random.default_rng(0).permutation(len(x))  # the files are ordered by class
     (HERE / "work").mkdir(exist_ok=True)
-    hold_out(options.data, order[:HELD_OUT], HERE / "work" / "heldout.npz")
+    divide(options.data, order, HERE / "work")
     network = getattr(networks, options.network)().to(memory_format=torch.channels_last)
     train(network, x[order[HELD_OUT:]], y[order[HELD_OUT:]], options.epochs, options.batch)
     top1 = accuracy(network, *load(options.data, "test"))
