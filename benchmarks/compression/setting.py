@@ -17,7 +17,8 @@ from edgewright.project.config import Project, load_project
 from edgewright.project.question import ask
 from edgewright.runtimes._machine import local_device
 from edgewright.search.imported import Imported
-from edgewright.search.passes import PassRunner
+from edgewright.search.passes import PassRunner, Pricing
+from edgewright.search.places import Place
 from edgewright.search.trial import read
 from edgewright.store.cache import Cache
 
@@ -76,7 +77,8 @@ class Setting:
 
     def apply(self, passes: Sequence[StepSpec], model: Result | None = None) -> Result:
         """Runs passes on the imported model, or on `model`."""
-        runner = PassRunner(self.executor, self.data, self.request.search.calibration_limit)
+        pricing = Pricing(StepSpec("onnxruntime"), self.options.threads, Place(self.executor.device))
+        runner = PassRunner(self.executor, self.data, self.request.search.calibration_limit, pricing)
         return runner.run(model or self.original, passes)
 
     def compile(self, model: Result, target: str = "onnxruntime", fields: Mapping[str, Any] | None = None) -> Result:

@@ -20,6 +20,7 @@ PACKAGES = {
         "setuptools<80",
         "six",
     ),
+    "torch-pruning": ("torch-pruning==1.6.0", "onnx==1.23.2", "onnxscript", "safetensors"),
 }
 
 

@@ -51,7 +51,7 @@ class ChannelCosts:
     scheme: str = ""
     device: str = ""
     forms: int = 14
-    rounds: int = 10
+    rounds: int = 24
     runs: int = 60
     align: int = 8
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,10 +44,11 @@ def taylor(
     generator = torch.Generator().manual_seed(context.seed)
     order = torch.randperm(len(examples), generator=generator)
     totals = {group.name: np.zeros(group.size) for group in groups}
-    found = order.split(batch)
+    found = [order[start : start + batch] for start in range(0, len(order), batch)]
     for index, rows in enumerate(found):
         network.zero_grad(set_to_none=True)
-        _loss(network(*(tensor[rows] for tensor in examples.inputs)), examples, rows, generator).backward()
+        loss = _loss(network(*(tensor[rows] for tensor in examples.inputs)), examples, rows, generator)
+        torch.autograd.backward(loss)
         gates = _Gates(network)
         for group in groups:
             totals[group.name] += gates.of(group) ** 2
@@ -82,10 +83,11 @@ class _Gates:
         read = [member for member in group.members if member.role == "reads"]
         makes = [member for member in group.members if member.role != "reads"]
         for members in (read, makes):
-            parts = [(member, self._products(member.tensor)) for member in members]
-            known = [(member, products) for member, products in parts if products is not None]
+            found = [(member, self._products(member.tensor)) for member in members]
+            known = [(member, products) for member, products in found if products is not None]
             if known:
-                return np.sum([_along(products, m.axis)[m.places].sum(axis=1) for m, products in known], axis=0)
+                parts = [_along(products, m.axis)[m.places].sum(axis=1) for m, products in known]
+                return np.asarray(np.sum(parts, axis=0))
         return np.zeros(group.size)
 
     def _products(self, tensor: str) -> Rows | None:
@@ -94,13 +96,9 @@ class _Gates:
         weight = dict(self.network.named_parameters()).get(path) if path is not None else None
         if weight is None or weight.grad is None:
             return None
-        return (weight.detach() * weight.grad).double().numpy()
+        return np.asarray((weight.detach() * weight.grad).numpy(), np.float64)
 
 
 def _along(products: Rows, axis: int) -> Rows:
-    return products.sum(axis=tuple(other for other in range(products.ndim) if other != axis))
-
-
-def comparable(importance: Mapping[str, Rows], kinds: Iterable[str] = ()) -> Mapping[str, Rows]:
-    """Returns importances that are not in one unit, such as magnitudes, relative to the mean of their group."""
-    return {name: np.asarray(found / max(float(found.mean()), 1e-12)) for name, found in importance.items()}
+    others = tuple(other for other in range(products.ndim) if other != axis)
+    return np.asarray(products.sum(axis=others))

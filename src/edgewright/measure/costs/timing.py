@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgewright.core.target import OperatorTime, RunOptions
 from edgewright.device.timing.hosts import Relay
-from edgewright.device.timing.rounds import ROUNDS_PER_PROCESS, Side
+from edgewright.device.timing.rounds import Side
 from edgewright.device.timing.timed import Question
 from edgewright.measure.devices import connect, open_on
 from edgewright.runtimes._lease import lease
 
 Progress = Callable[[float, str], None]
 _DEVICE_SECONDS = 4.0
+_SHORTER = 4
+"""Blocks are shorter than those of `time` by this factor: rounds of many artifacts would take too long to compare."""
+_QUANTILE = 0.25
+"""Of the runs of a block; whatever else runs on the machine only ever adds time."""
+_SWEEPS = 20
 
 
 def side_by_side(
@@ -45,20 +52,39 @@ def _here(
 ) -> tuple[float, tuple[float, ...]]:
     with ExitStack() as stack:
         sides = [Side(stack.enter_context(Relay(artifact, samples, threads))) for artifact in artifacts]
-        for side in sides:
-            side.warm_up()
+        _warm_up(sides)
         for number in range(rounds):
-            if number and number % ROUNDS_PER_PROCESS == 0:
+            if number and number == rounds // 2:
                 for side in sides:
                     side.renew()
+                _warm_up(sides)
             for side in sides if number % 2 == 0 else reversed(sides):
                 side.measure()
             progress((number + 1) / rounds, f"round {number + 1} of {rounds}")
-    first = [median(block.ms) for block in sides[0].blocks]
-    ratios = [
-        median(median(block.ms) / whole for block, whole in zip(side.blocks, first, strict=True)) for side in sides
-    ]
-    return median(first), tuple(ratios)
+    times = np.asarray([[np.quantile(block.ms, _QUANTILE) for block in side.blocks] for side in sides])
+    return float(np.median(times[0])), ratios_of(times)
+
+
+def _warm_up(sides: Sequence[Side]) -> None:
+    for side in sides:
+        side.warm_up()
+        side.runs = max(1, side.runs // _SHORTER)
+
+
+def ratios_of(times: NDArray[np.float64]) -> tuple[float, ...]:
+    """Returns the time of every artifact relative to the first, by median polish of the logarithms (Tukey 1977).
+
+    All artifacts of a round say how busy the machine was in it, so that the ratios do not rest on the first alone.
+
+    Args:
+        times: [artifacts, rounds], positive.
+    """
+    logs = np.log(times)
+    own = np.median(logs, axis=1)
+    for _ in range(_SWEEPS):
+        busy = np.median(logs - own[:, None], axis=0)
+        own = np.median(logs - busy, axis=1)
+    return tuple(float(ratio) for ratio in np.exp(own - own[0]))
 
 
 def _on_device(

@@ -1,0 +1,182 @@
+"""ResNet-20 pruned by measured latency: float, INT8, and beside Torch-Pruning, which goes by multiply-accumulates.
+
+Everybody starts from the example's trained network, learns from the same images for as many epochs at the same rate,
+with the same augmentation and from the same teacher, and is judged on the 10,000 test images and timed in turn with the
+network as it was. The baseline is trained further for as many epochs, too: what pruning costs is counted from there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from setting import CLEAN_UP, EXAMPLES, Judged, Options, Row, Setting, open_setting
+
+from edgewright.core.codec import decode_stored
+from edgewright.core.measurement import Timing
+from edgewright.core.pruning import PRUNING_FILE, Pruning
+from edgewright.core.recipe import StepSpec
+from edgewright.engine.execute import Input, Result
+from edgewright.project.config import load_project
+from edgewright.store.files import digest_path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "peers"))
+
+HELD_OUT = 4000
+BATCH = 128
+SPEED, SPEED_INT8 = 2.0, 3.0
+LOSS, LOSS_INT8 = 0.005, 0.01
+SCHEME = "onnxruntime-u8s8"
+FIT: Mapping[str, Any] = {
+    "optimiser": "sgd",
+    "schedule": "one-cycle",
+    "warmup": 0.2,
+    "weight_decay": 5e-4,
+    "validation": 0.0,
+    "augment": [{"op": "flip"}, {"op": "crop", "pixels": 1}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long everybody trains, and how far everybody is pruned."""
+
+    images: int = 56_000
+    epochs: int = 3
+    rate: float = 0.1
+    latency: float = 0.47
+    latency_int8: float = 0.5
+    seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One network, judged and timed."""
+
+    title: str
+    model: Result
+    quality: Judged
+    timing: Timing
+
+    @property
+    def shown(self) -> str:
+        ratio = self.timing.speedup
+        return f"top-1 {self.quality.value:.4f}, {ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def run(options: Options) -> tuple[Row, ...]:
+    """Prunes, trains, scores, times, and prints every figure."""
+    plan = Plan(images=2000, epochs=1, seconds=5.0) if options.quick else Plan()
+    race = _Race(options, plan)
+    longer = race.outcome("baseline, as many epochs more", race.trained(()))
+    ours = race.outcome("pruned by latency", race.trained([_prune(plan.latency)]))
+    _show_widths(ours.model, race.pruned([_prune(plan.latency)]))
+    int8 = race.outcome("pruned by INT8 latency, INT8", race.quantised([_prune(plan.latency_int8, SCHEME)]))
+    peer = race.outcome(
+        "Torch-Pruning by MACs", race.trained((), race.peer(_macs(race.pruned([_prune(plan.latency)]))))
+    )
+    best = max(longer.quality.value, race.reference.value)
+    return (
+        _row("1a pruned by latency", ours, best, SPEED, LOSS),
+        _row("1b pruned by latency, INT8", int8, best, SPEED_INT8, LOSS_INT8),
+        _against("5 beside Torch-Pruning by as many MACs", ours, peer),
+    )
+
+
+class _Race:
+    """One setting for all."""
+
+    def __init__(self, options: Options, plan: Plan) -> None:
+        self.plan, self.options = plan, options
+        self.setting = _setting(options, plan.images)
+        self.artifact = self.setting.compile(self.setting.apply([CLEAN_UP]))
+        self.reference = self.setting.judge(self.artifact)
+        print(f"  baseline: top-1 {self.reference.value:.4f}", flush=True)
+
+    def pruned(self, passes: Sequence[StepSpec], model: Result | None = None) -> Result:
+        return self.setting.apply(passes, model)
+
+    def trained(self, passes: Sequence[StepSpec], model: Result | None = None) -> Result:
+        """Prunes and trains, everybody alike: labels, and what the network as it was says."""
+        return self.setting.apply([*passes, self._learn(), CLEAN_UP], model)
+
+    def quantised(self, passes: Sequence[StepSpec]) -> Result:
+        quantise = StepSpec("static-int8", {"scheme": SCHEME})
+        return self.setting.apply([*passes, self._learn(), CLEAN_UP, quantise])
+
+    def outcome(self, title: str, model: Result) -> Outcome:
+        artifact = self.setting.compile(model)
+        timing = self.setting.time(artifact, self.artifact, self.plan.seconds)
+        found = Outcome(title, model, self.setting.judge(artifact), timing)
+        print(f"  {title}: {found.shown}", flush=True)
+        return found
+
+    def peer(self, macs: float) -> Result:
+        """Prunes the example's network with Torch-Pruning to a share of the MACs, and imports what it exported."""
+        from environments import call
+
+        out = self.options.work / f"torch-pruning-{macs:.3f}.onnx"
+        call("torch-pruning", str(EXAMPLES / "fashion_mnist"), str(out), f"{macs:.4f}")
+        given = Input(out, digest_path(out))
+        return self.setting.executor.run("sources", StepSpec("onnx"), {"model": given, "data": self.setting.data})
+
+    def _learn(self) -> StepSpec:
+        regime = {"epochs": self.plan.epochs, "batch": BATCH, "learning_rate": self.plan.rate, "fit": FIT}
+        return StepSpec(
+            "distill", {**regime, "labels": 0.5, "split": "train", "teacher": str(self.setting.original.path)}
+        )
+
+
+def _prune(latency: float, scheme: str = "") -> StepSpec:
+    return StepSpec("prune", {"latency": latency, "scheme": scheme})
+
+
+def _setting(options: Options, images: int) -> Setting:
+    known = load_project(EXAMPLES / "fashion_mnist" / "edgewright.toml").file.data
+    data = {**known, "train": {"path": str(_images(options)), "rows": f"0:{images}"}}
+    return open_setting("fashion_mnist/edgewright.toml", options, data=data)
+
+
+def _images(options: Options) -> Path:
+    """Writes the training images that the example does not hold out, shuffled; the files are ordered by class."""
+    file = options.work / "fashion-train.npz"
+    if not file.is_file():
+        with np.load(Path(os.environ["EDGEWRIGHT_BENCH"]) / "fashion_mnist" / "fashion_mnist_train.npz") as arrays:
+            order = np.random.default_rng(0).permutation(len(arrays["x"]))[HELD_OUT:]
+            np.savez(file, x=arrays["x"][order], y=arrays["y"][order])
+    return file
+
+
+def _told(model: Result) -> Pruning:
+    return decode_stored(Pruning, (model.path / PRUNING_FILE).read_bytes())
+
+
+def _macs(pruned: Result) -> float:
+    return _told(pruned).macs
+
+
+def _show_widths(model: Result, pruned: Result) -> None:
+    told = _told(pruned)
+    widths = ", ".join(f"{group.before}->{group.after}" for group in told.groups)
+    print(
+        f"  MACs {told.macs:.3f}, weights {told.parameters:.3f}, predicted {told.predicted:.3f}: {widths}", flush=True
+    )
+
+
+def _row(claim: str, found: Outcome, best: float, speed: float, loss: float) -> Row:
+    lost = best - found.quality.value
+    met = found.timing.speedup.value >= speed and lost <= loss
+    shown = f"{found.timing.speedup.value:.2f}x, {-lost * 100:+.2f} points (baseline {best:.4f})"
+    return Row(claim, f"{speed:g}x, at most {loss * 100:g} points lost", shown, met)
+
+
+def _against(claim: str, ours: Outcome, peer: Outcome) -> Row:
+    faster = ours.timing.speedup.value / peer.timing.speedup.value
+    gain = ours.quality.value - peer.quality.value
+    shown = f"{faster:.2f}x as fast, {gain * 100:+.2f} points"
+    return Row(claim, "faster, at equal accuracy (0.3 points)", shown, faster > 1 and gain >= -0.003)
