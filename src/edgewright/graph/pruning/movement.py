@@ -162,7 +162,7 @@ def reshape(node: ir.Node, scene: Scene) -> None:
     out: Axes = [still(size) for size in out_shape]
     blocks = list(_blocks(scene.shape(node.inputs[0]), out_shape))
     for before, after in blocks:
-        labelled = [axis for axis in before if moves(given[axis])]
+        labelled = [axis for axis in before if moves(scene.atoms.free(given[axis]))]
         wide = [axis for axis in after if out_shape[axis] > 1]
         for extra in labelled[1:]:
             scene.fix(given[extra], node, "merges it with other channels")

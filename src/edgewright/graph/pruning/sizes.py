@@ -4,58 +4,131 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 
 from edgewright.errors import SourceError
+from edgewright.graph.opset import opset
 from edgewright.graph.pruning.atoms import moves
 from edgewright.graph.pruning.scene import Scene, integers, ints, operand
-from edgewright.graph.shapes import bind_axes, static_shape
+from edgewright.graph.shapes import bind_axes, infer_shapes, static_shape
 
 _BATCH = 3
 """Size of a free first axis; unlike 1 it cannot hide in a merged axis."""
 _LENGTHS = ((64, 128), (32, 96), (16, 48), (224, 256), (320, 416), (512, 640))
 """Pairs of sizes tried for other free axes."""
+_INTEGERS = 64
+"""Largest number of computed integers that are remembered: sizes and ranges are short."""
+_ARITHMETIC = """
+    Add Cast Concat ConstantOfShape Div Equal Gather Identity Max Min Mod Mul Range ReduceProd Reshape Slice Squeeze Sub
+    Transpose Unsqueeze Where
+    """.split()
 _TARGETS = {("Reshape", 1), ("Expand", 1), ("Resize", 3), ("Upsample", 1), ("ConstantOfShape", 0)}
 """Inputs that say the sizes of a result: `remove` mends them."""
 _MOVED = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sizes:
     """Sizes of tensors by name.
 
     Attributes:
         bound: With numbers for free axes.
         other: With other numbers: where both agree, the size does not depend on the samples.
+        computed: Integers that the graph computes and that do not depend on the samples either.
     """
 
     bound: Mapping[str, tuple[int, ...]]
     other: Mapping[str, tuple[int, ...]]
+    computed: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Binding:
+    sizes: Mapping[str, tuple[int, ...]]
+    integers: Mapping[str, NDArray[Any]]
 
 
 def bound_sizes(model: ir.Model) -> Sizes:
     """Returns the sizes that follow from the inputs, under two choices for the free axes."""
     axes = _free_axes(model)
     if not axes:
-        found = _sizes(bind_axes(model, {}))
-        return Sizes(found, found)
-    tried = [_with(model, axes, one, other) for one, other in _LENGTHS[: 1 if not _lengths(axes) else None]]
-    best = max((found for found in tried if found is not None), key=lambda found: len(found.bound), default=None)
-    return best or Sizes({}, {})
+        only = _bind(model, {}, 1)
+        return Sizes(only.sizes, only.sizes, only.integers)
+    lengths = _LENGTHS if not all(axes.values()) else _LENGTHS[:1]
+    tried = (_pair(model, axes, one, other) for one, other in lengths)
+    values = sum(len(node.outputs) for node in model.graph) + len(model.graph.initializers)
+    best = Sizes({}, {}, {})
+    for found in tried:
+        if len(found.bound) > len(best.bound):
+            best = found
+        if len(best.bound) >= values:
+            break
+    return best
 
 
-def _with(model: ir.Model, axes: Mapping[str, bool], one: int, other: int) -> Sizes | None:
+def _pair(model: ir.Model, axes: Mapping[str, bool], one: int, other: int) -> Sizes:
     try:
         first, second = (
-            _sizes(bind_axes(model, {name: batch if leads else length for name, leads in axes.items()}, default=length))
+            _bind(model, {name: batch if leads else length for name, leads in axes.items()}, length)
             for batch, length in ((_BATCH, one), (_BATCH + 2, other))
         )
     except SourceError:
-        return None
-    return Sizes(first, {name: second.get(name, ()) for name in first})
+        return Sizes({}, {}, {})
+    shared = first.integers.keys() & second.integers.keys()
+    same = {name for name in shared if np.array_equal(first.integers[name], second.integers[name])}
+    computed = {name: array for name, array in first.integers.items() if name in same}
+    return Sizes(first.sizes, {name: second.sizes.get(name, ()) for name in first.sizes}, computed)
+
+
+def _bind(model: ir.Model, names: Mapping[str, int], default: int) -> _Binding:
+    """Binds free axes and works out what the graph then computes from sizes alone."""
+    from onnxscript import optimizer
+
+    bound = bind_axes(model, names, default=default, computed=False)
+    sizes = _sizes(bound)
+    if len(sizes) == len(_values(bound)) and not any(node.op_type == "Shape" for node in bound.graph):
+        return _Binding(sizes, {})
+    folded, left = bound, len(bound.graph) + 1
+    while len(folded.graph) < left:  # sizes found make more sizes constant
+        left = len(folded.graph)
+        optimizer.fold_constants(folded)
+        folded = infer_shapes(folded)
+    sizes = {**sizes, **_sizes(folded)}
+    return _Binding(sizes, _evaluated(model, sizes))
+
+
+def _evaluated(model: ir.Model, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Returns the short integers that nodes compute from sizes and constants."""
+    found: dict[str, NDArray[Any]] = {}
+    for node in model.graph:
+        name = node.outputs[0].name or ""
+        if node.op_type == "Shape" and (node.inputs[0] is not None and node.inputs[0].name in sizes):
+            shape = np.array(sizes[node.inputs[0].name or ""], np.int64)
+            found[name] = shape[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(shape))]
+        elif node.op_type in _ARITHMETIC and len(node.outputs) == 1:
+            given = [_short(value, found) for value in node.inputs]
+            if all(array is not None for array in given):
+                (result,) = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset(model)}).run(
+                    None, {v.name or "": array for v, array in zip(node.inputs, given, strict=True) if v is not None}
+                )
+                if np.size(result) <= _INTEGERS:
+                    found[name] = np.asarray(result)
+    return {name: array for name, array in found.items() if array.dtype.kind == "i"}
+
+
+def _short(value: ir.Value | None, found: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    if value is None:
+        return np.zeros(0, np.int64)  # never fed
+    if (value.name or "") in found:
+        return found[value.name or ""]
+    tensor = ir.convenience.get_const_tensor(value)
+    short = tensor is not None and tensor.size <= _INTEGERS and tensor.dtype.is_integer()
+    return tensor.numpy() if tensor is not None and short else None
 
 
 def _free_axes(model: ir.Model) -> dict[str, bool]:
@@ -69,14 +142,14 @@ def _free_axes(model: ir.Model) -> dict[str, bool]:
     return found
 
 
-def _lengths(axes: Mapping[str, bool]) -> bool:
-    return not all(axes.values())
+def _values(model: ir.Model) -> list[ir.Value]:
+    graph = model.graph
+    made = [value for node in graph for value in node.outputs if value.name]
+    return [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input()), *made]
 
 
 def _sizes(model: ir.Model) -> dict[str, tuple[int, ...]]:
-    graph = model.graph
-    values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
-    found = {value.name or "": static_shape(value) for value in values if value.name}
+    found = {value.name or "": static_shape(value) for value in _values(model)}
     return {name: shape for name, shape in found.items() if shape is not None}
 
 

@@ -96,7 +96,10 @@ def _give_up(node: ir.Node, scene: Scene, why: str) -> None:
             for labels in scene.of(value):
                 scene.fix(labels, node, why)
     for value in node.outputs:
-        scene.of(value)
+        axes = [scene.atoms.fresh(size) for size in scene.shapes.get(value.name or "", ())]
+        for labels in axes:
+            scene.fix(labels, node, why)
+        scene.give(value, axes)
 
 
 def _captured(node: ir.Node) -> list[ir.Value]:
