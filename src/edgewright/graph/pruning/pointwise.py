@@ -7,34 +7,29 @@ import onnx_ir as ir
 
 from edgewright.graph.pruning.atoms import moves, still
 from edgewright.graph.pruning.products import broadcast
-from edgewright.graph.pruning.scene import Scene, ints, operand
+from edgewright.graph.pruning.scene import Scene, ints, operand, words
 from edgewright.graph.quantisers import numbers
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-KEEPS_ZERO = _names(
+KEEPS_ZERO = words(
     """
     Abs Asin Asinh Atan Atanh Cast CastLike Ceil Celu Dropout Elu Erf Floor Gelu HardSwish Identity
     LeakyRelu Mish Neg PRelu Relu Round Selu Shrink Sign Sin Sinh Softsign Sqrt Swish Tan Tanh
     ThresholdedRelu
     """
 )
-OTHERS = _names(
+OTHERS = words(
     """
     Acos Acosh Clip Cos Cosh Exp HardSigmoid IsInf IsNaN Log Not Reciprocal Sigmoid Softplus
     """
 )
-REDUCING = _names(
+REDUCING = words(
     """
     ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
     ReduceSumSquare
     """
 )
 UNARY = KEEPS_ZERO | OTHERS
-JOINING = _names(
+JOINING = words(
     """
     Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum
     Where Xor

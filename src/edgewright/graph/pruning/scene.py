@@ -94,6 +94,11 @@ class Scene:
         self.atoms.tie_rows(table, f"{node.op_type} `{node.name}` joins it with something that stays")
 
 
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text: a set of operators that is easy to read."""
+    return frozenset(text.split())
+
+
 def operand(node: ir.Node, index: int) -> ir.Value | None:
     """Returns an input, None where it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None

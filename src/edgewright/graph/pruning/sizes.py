@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from edgewright.errors import SourceError
 from edgewright.graph.opset import opset
 from edgewright.graph.pruning.atoms import moves
-from edgewright.graph.pruning.scene import Scene, integers, ints, operand
+from edgewright.graph.pruning.scene import Scene, integers, ints, operand, words
 from edgewright.graph.shapes import bind_axes, infer_shapes, static_shape
 
 _BATCH = 3
@@ -23,10 +23,12 @@ _LENGTHS = ((64, 128), (32, 96), (16, 48), (224, 256), (320, 416), (512, 640))
 """Pairs of sizes tried for other free axes."""
 _INTEGERS = 64
 """Largest number of computed integers that are remembered: sizes and ranges are short."""
-_ARITHMETIC = """
+_ARITHMETIC = words(
+    """
     Add Cast Concat ConstantOfShape Div Equal Gather Identity Max Min Mod Mul Range ReduceProd Reshape Slice Squeeze Sub
     Transpose Unsqueeze Where
-    """.split()
+    """
+)
 _TARGETS = {("Reshape", 1), ("Expand", 1), ("Resize", 3), ("Upsample", 1), ("ConstantOfShape", 0)}
 """Inputs that say the sizes of a result: `remove` mends them."""
 _MOVED = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Flatten")
