@@ -27,6 +27,21 @@ class Violation:
             return float("inf")
         return abs(self.found - self.allowed) / max(abs(self.allowed), 1e-9)
 
+    @property
+    def about_quality(self) -> bool:
+        """True when too much quality is lost, False when it costs too much."""
+        return self.limit.startswith(("drop of", "share of")) or self.limit.endswith(" floor")
+
+    @property
+    def cost_left(self) -> float | None:
+        """Share of the present cost that is allowed, below 1; None where it is unknown or not about cost."""
+        if self.about_quality or not self.found or not self.allowed:
+            return None
+        return self.found / self.allowed if self.limit in _AT_LEAST else self.allowed / self.found
+
+
+_AT_LEAST = ("speed-up", "throughput in samples/s")
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from edgewright.core.codec import encode_json
+from edgewright.core.data import Sample
 from edgewright.core.step import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found: sentences a reader must know before trusting a figure, and the class names."""
+    """What was found.
+
+    Attributes:
+        warnings: Sentences a reader must know before trusting a figure.
+        labels: Class names.
+        samples: Split -> how many there are.
+        classes: Splits whose labels are class indices.
+    """
 
     warnings: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    samples: Mapping[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,7 @@ class AuditStep:
     """
 
     name: ClassVar[str] = "audit"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("numpy",)
 
     metrics: tuple[str, ...] = ()
@@ -48,7 +60,16 @@ class AuditStep:
         context.progress(0.1, "checking splits and labels")
         found = check_data(data)
         context.progress(0.6, "judging the calibration set")
-        (out / "audit.json").write_bytes(encode_json(Audit((*found, *calibration_warnings(data)), data.labels)))
+        samples = {name: len(data.dataset(name)) for name in data.splits}
+        classes = tuple(name for name in data.splits if data.has_labels(name) and _is_class(data.dataset(name)))
+        warnings = (*found, *calibration_warnings(data))
+        (out / "audit.json").write_bytes(encode_json(Audit(warnings, data.labels, samples, classes)))
+
+
+def _is_class(samples: Iterable[Sample]) -> bool:
+    """Tells by the first sample whether labels are class indices."""
+    first = next(iter(samples), None)
+    return first is not None and isinstance(first.label, (int, np.integer)) and not isinstance(first.label, bool)
 
 
 plugin = AuditStep

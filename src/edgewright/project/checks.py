@@ -12,7 +12,7 @@ from edgewright.core.codec import unknown_key
 from edgewright.errors import ConfigError
 from edgewright.search.ladder import RUNGS
 from edgewright.search.pareto import OBJECTIVES
-from edgewright.search.request import SearchConfig
+from edgewright.search.request import SearchConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from edgewright.project.config import ProjectFile
@@ -67,6 +67,29 @@ def _check_search(search: SearchConfig, where: str) -> None:
     for name, number in (("timing_seconds", search.timing_seconds), ("timing_width", search.timing_width)):
         if not 0 < number < math.inf:
             raise ConfigError(f"{where}: {name} = {number:g}", hint="a number above 0")
+
+
+def check_training(training: TrainingConfig, where: str) -> None:
+    """Checks `[training]`; what the passes themselves refuse is found before anything runs.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+    wholes = {name: getattr(training, name) for name in ("epochs", "qat_epochs", "batch", "rounds", "limit")}
+    for name, whole in wholes.items():
+        if whole is not None and whole < 1:
+            raise ConfigError(f"{where}: {name} = {whole}", hint="1 or larger, or leave it out")
+    rates = {name: getattr(training, name) for name in ("learning_rate", "qat_learning_rate", "time_limit")}
+    for name, rate in rates.items():
+        if rate is not None and not 0 < rate < math.inf:
+            raise ConfigError(f"{where}: {name} = {rate:g}", hint="a number above 0, or leave it out")
+    if training.labels < 0:
+        raise ConfigError(f"{where}: labels = {training.labels:g}", hint="0 for none, 1 for as much as the original")
+    if training.latency is not None and not 0 < training.latency < 1:
+        hint = "a share of the latency that is left, such as 0.5, or leave it out"
+        raise ConfigError(f"{where}: latency = {training.latency:g}", hint=hint)
+    if isinstance(training.sparsity, float) and not 0 < training.sparsity < 1:
+        raise ConfigError(f"{where}: sparsity = {training.sparsity:g}", hint='a share such as 0.7, or "2:4"')
 
 
 def _check_budget(budget: Budget, where: str) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.core.budget import Budget
-from edgewright.core.codec import decode
+from edgewright.core.codec import decode, encode
 from edgewright.core.recipe import Recipe, StepSpec, TargetSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError
-from edgewright.project.checks import check_file
-from edgewright.search.request import QualityConfig, SearchConfig
+from edgewright.project.checks import check_file, check_training
+from edgewright.search.request import QualityConfig, SearchConfig, TrainingConfig
+from edgewright.search.tuning.ranges import filled, parameters
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,6 +94,7 @@ class ProjectFile:
         recipes: `[[recipes]]`: sequences of passes of one's own.
         output: Where results go.
         lab: File that names devices, for the `device` of targets.
+        training: `[training]`: passes that train may be tried, and how; see `TrainingConfig`.
     """
 
     schema: int
@@ -110,6 +112,7 @@ class ProjectFile:
     recipes: tuple[RecipeConfig, ...] = ()
     output: OutputConfig = OutputConfig()
     lab: str = "lab.toml"
+    training: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,11 @@ class Project:
         return tuple(Recipe(r.title, tuple(_step_spec(p, r.title) for p in r.passes)) for r in self.file.recipes)
 
     @property
+    def training(self) -> TrainingConfig | None:
+        """How passes that train may be tried; None where the project does not say."""
+        return None if self.file.training is None else training_config(self.file.training)
+
+    @property
     def targets(self) -> tuple[TargetSpec, ...]:
         """The targets to optimise for, in the order of the file."""
         return tuple(_target_spec(table) for table in self.file.targets)
@@ -160,8 +168,30 @@ def load_project(path: Path) -> Project:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
     file = decode(ProjectFile, _filled_in(table, path.name), path.name)
     check_file(file, path.name)
+    _check_ranges(file, path.name)
     root = path.parent.resolve()
     return Project(root, file, _labels(root, file.labels))
+
+
+def _check_ranges(file: ProjectFile, where: str) -> None:
+    """Ranges are checked where they are written; without them `[training]` is a table like any other."""
+    for recipe in file.recipes:
+        parameters(encode(recipe), f"{where} {recipe.title}")
+    if file.training is not None:
+        found = parameters(file.training, f"{where} [training]")
+        example = filled(file.training, {each.path: each.example for each in found})
+        training_config(example, f"{where} [training]")
+
+
+def training_config(table: Mapping[str, Any], where: str = "[training]") -> TrainingConfig:
+    """Builds `[training]` from plain values.
+
+    Raises:
+        ConfigError: An unknown key, a wrong type, or a value out of range.
+    """
+    found = decode(TrainingConfig, dict(table), where)
+    check_training(found, where)
+    return found
 
 
 def _step_spec(table: Mapping[str, Any], where: str) -> StepSpec:

@@ -20,6 +20,7 @@ from edgewright.errors import ConfigError, SourceError
 from edgewright.project.config import ModelConfig, Project
 from edgewright.search.imported import KINDS
 from edgewright.search.request import Request
+from edgewright.search.tuning.ranges import has_ranges
 from edgewright.store.files import digest_file, digest_path, write_atomic
 
 _EXTERNAL_KEY = b"\n\x08location"
@@ -42,6 +43,7 @@ def ask(project: Project, work: Path, *, by_content: bool = False) -> Request:
         DataError: The data is missing.
     """
     file = project.file
+    _refuse_ranges(project)
     _require_splits(file.data)
     source, model = _source(project)
     return Request(
@@ -57,7 +59,17 @@ def ask(project: Project, work: Path, *, by_content: bool = False) -> Request:
         search=file.search,
         golden=file.output.golden,
         origin={"source": _shown(file.model.source)},
+        training=project.training,
     )
+
+
+def _refuse_ranges(project: Project) -> None:
+    """A range has no value yet."""
+    tables = {recipe.title: recipe.passes for recipe in project.file.recipes} | {"[training]": project.file.training}
+    for title, table in tables.items():
+        if has_ranges(table):
+            hint = "edgewright tune finds one and writes it down; or give a plain value"
+            raise ConfigError(f"{title}: a range has no value yet", hint=hint)
 
 
 def _reached(project: Project) -> tuple[TargetSpec, ...]:

@@ -173,7 +173,7 @@ def _broke(candidate: Candidate, field: _Field) -> str:
 
 def _lost_quality(candidate: Candidate) -> bool:
     """True when a limit on quality is among those broken."""
-    return any(v.limit.startswith(("drop of", "share of")) or v.limit.endswith("floor") for v in candidate.violations)
+    return any(v.about_quality for v in candidate.violations)
 
 
 def _caution(candidate: Candidate) -> str:
@@ -196,7 +196,7 @@ def _brings_nothing(candidate: Candidate, field: _Field) -> str:
     mine = field.speeds.get(candidate.id)
     setting = (candidate.threads, candidate.batch)
     alike = [c for c in field.candidates if (c.threads, c.batch) == setting and c.id in field.speeds]
-    floats = [c for c in alike if c.precision == "float32"]
+    floats = [c for c in alike if c.precision == "float32" and _network(c) == _network(candidate)]
     if mine is None or not floats or candidate.precision in ("", "float32"):
         return ""
     best = max(floats, key=lambda c: field.speeds[c.id].value)
@@ -206,6 +206,11 @@ def _brings_nothing(candidate: Candidate, field: _Field) -> str:
     name = wording.precision(candidate.precision)
     told = _conversions(candidate)
     return f"is slower than {field.name(best)} ({figures}): {name} brings nothing on this processor{told}"
+
+
+def _network(candidate: Candidate) -> tuple[str, ...]:
+    """Returns the passes that made another network of it: only the same network tells what a precision brings."""
+    return tuple(str(spec) for spec in candidate.recipe.passes if spec.name in ("prune", "shrink", "student"))
 
 
 def _against(mine: float, theirs: float) -> str:

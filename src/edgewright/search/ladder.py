@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
 from edgewright.core.target import Scheme
+from edgewright.search import compression
 from edgewright.search.mixed import Measure, mixed_rungs
 from edgewright.search.repair import RANGES, Best, Chain, better, inside, repair, rounded
-from edgewright.search.rungs import CLEAN_UP, Facts, Rung
+from edgewright.search.rungs import CARRIES_QDQ, CLEAN_UP, Facts, Rung
 
 _INT8_SHARE = 0.1
 _DYNAMIC_SHARE = 0.2
@@ -37,6 +38,7 @@ RUNGS = (
     "mixed",
     "adaround",
     "weights-only",
+    *compression.NAMES,
 )
 """Names of the rungs, as `[search] ladder` takes them."""
 
@@ -114,10 +116,42 @@ def ladder(
     if facts.quantized:
         yield Rung("as-is", Recipe("as it is (already QDQ)", ()), target)
     plain = yield Rung("float", Recipe("float", (CLEAN_UP,)), target)
+    small: list[Candidate] = []
+    int8 = yield from _noted(_integers(target, facts, schemes, precisions, measure, plain, safe_8_bits), small)
+    limits_cost = facts.training is not None and facts.training.limits_cost
+    met = any(map(inside, (plain, *small) if limits_cost else small))
+    yield from compression.training_rungs(target, facts, compression.SoFar(plain, int8, met))
+
+
+def _integers(
+    target: StepSpec,
+    facts: Facts,
+    schemes: tuple[Scheme, ...],
+    precisions: Mapping[str, str],
+    measure: Measure | None,
+    plain: Candidate,
+    safe_8_bits: bool,
+) -> Generator[Rung, Candidate, Best | None]:
+    """Yields every rung of lower precision; returns the best of full INT8, where that is faster or smaller."""
     yield from _reduced_floats(target, precisions)
     yield _dynamic(target, facts, 8 if safe_8_bits else 7)
-    yield from _static(target, facts, schemes, plain, measure, precisions.get("int8", ""))
+    int8 = yield from _static(target, facts, schemes, plain, measure, precisions.get("int8", ""))
     yield from _weights_only(target, facts)
+    return int8
+
+
+def _noted(
+    rungs: Generator[Rung, Candidate, Best | None], candidates: list[Candidate]
+) -> Generator[Rung, Candidate, Best | None]:
+    """Passes rungs on and keeps what came of them."""
+    rung = next(rungs)
+    while True:
+        candidates.append((yield rung))
+        try:
+            rung = rungs.send(candidates[-1])
+        except StopIteration as stopped:
+            found: Best | None = stopped.value
+            return found
 
 
 def _reduced_floats(target: StepSpec, precisions: Mapping[str, str]) -> Generator[Rung, Candidate, None]:
@@ -132,14 +166,11 @@ def _dynamic(target: StepSpec, facts: Facts, weight_bits: int) -> Rung:
     recipe = Recipe("dynamic int8", (CLEAN_UP, StepSpec("dynamic-int8", {"weight_bits": weight_bits})))
     share = facts.share(_DYNAMIC_OPS)
     if facts.quantized:
-        return Rung("dynamic-int8", recipe, target, refused=_CARRIES_QDQ)
+        return Rung("dynamic-int8", recipe, target, refused=CARRIES_QDQ)
     if share < _DYNAMIC_SHARE:
         reason = f"matrix products take {share:.0%} of the original's time, too little for dynamic INT8 to pay"
         return Rung("dynamic-int8", recipe, target, refused=reason)
     return Rung("dynamic-int8", recipe, target)
-
-
-_CARRIES_QDQ = "the model already carries QuantizeLinear / DequantizeLinear and is read as it is"
 
 
 def _static(
@@ -149,12 +180,13 @@ def _static(
     plain: Candidate,
     measure: Measure | None,
     why_no_schemes: str,
-) -> Generator[Rung, Candidate, None]:
+) -> Generator[Rung, Candidate, Best | None]:
+    """Yields full INT8 by every scheme; returns the best of the fast ones where integers pay."""
     refused = _why_no_static(target, facts, schemes, why_no_schemes)
     if refused:
         recipe = Chain(schemes[0]).recipe() if schemes else Recipe("int8", (CLEAN_UP, StepSpec("static-int8")))
         yield Rung("static-int8", recipe, target, refused=refused)
-        return
+        return None
     tried = _Tried()
     for scheme in schemes:
         chain = Chain(scheme)
@@ -164,30 +196,51 @@ def _static(
     for chain in (change(chain) for chain in fast for change in RANGES):
         candidate = yield Rung("ranges", chain.recipe(), target)
         tried.results.append(Best(chain, candidate))
-    if fast and not tried.inside(fast):
-        yield from _recover(target, facts, tried.best(fast), plain, measure)
+    if not fast:
+        return _unmeasured(facts, schemes[0], tried)
+    best = tried.best(fast)
+    if not tried.inside(fast):
+        best = yield from _recover(target, facts, best, plain, measure)
+    return best if _gain(best.candidate, plain) >= _PAYS or facts.size_limited or not timed(plain) else None
+
+
+def _unmeasured(facts: Facts, scheme: Scheme, tried: _Tried) -> Best | None:
+    """Returns the most promising scheme where the ladder was told to leave full INT8 out and train for it."""
+    skipped = all(not found.candidate.id for found in tried.results)
+    wanted = facts.training is not None and facts.training.wanted
+    return Best(Chain(scheme), tried.results[0].candidate) if wanted and skipped else None
+
+
+def _gain(candidate: Candidate, plain: Candidate) -> float:
+    return speed(candidate) / max(speed(plain), 1e-9)
 
 
 def _recover(
     target: StepSpec, facts: Facts, best: Best, plain: Candidate, measure: Measure | None
-) -> Generator[Rung, Candidate, None]:
-    """Brings accuracy back: cheap repairs, operators returned to float, and adaptive rounding, which takes longest."""
-    gain = speed(best.candidate) / max(speed(plain), 1e-9)
+) -> Generator[Rung, Candidate, Best]:
+    """Brings accuracy back: cheap repairs, operators returned to float, and adaptive rounding, which takes longest.
+
+    Returns:
+        The best of full INT8.
+    """
+    gain = _gain(best.candidate, plain)
     pays = gain >= _PAYS or facts.size_limited or not timed(plain)
     if not pays:
         reason = f"INT8 runs at {gain:.2f}x the speed of float here: nothing to gain by recovering its accuracy"
         yield Rung("bias-correction", best.chain.recipe(note="recovered"), target, refused=reason)
     else:
         best = yield from repair(target, facts, best)
+    whole = best
     if measure is not None and not inside(best.candidate):
         best = yield from mixed_rungs(target, best, plain, measure, facts.reference)
     if pays and not inside(best.candidate):
         yield Rung("adaround", rounded(best.chain).recipe(), target, facts.absent.get("adaround", ""))
+    return whole
 
 
 def _why_no_static(target: StepSpec, facts: Facts, schemes: tuple[Scheme, ...], said: str) -> str:
     if facts.quantized:
-        return _CARRIES_QDQ
+        return CARRIES_QDQ
     if not schemes:
         return said or f"{target.name} runs no integer kernels on this device"
     share = facts.share(schemes[0].quantized)
@@ -203,7 +256,7 @@ def _weights_only(target: StepSpec, facts: Facts) -> Generator[Rung, Candidate, 
     pays = facts.share(_PRODUCTS) >= _DYNAMIC_SHARE or facts.size_limited
     refused = "" if pays else "matrix products take little of the original's time, and the budget does not limit size"
     if facts.quantized:
-        refused = _CARRIES_QDQ
+        refused = CARRIES_QDQ
     for bits, compute in ((8, "int8"), (4, "int8"), (4, "float32")):
         config = {"bits": bits, "compute": compute}
         recipe = Recipe(f"int{bits} weights, {compute} products", (CLEAN_UP, StepSpec("weights-only", config)))

@@ -60,6 +60,45 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """`[training]`: passes that train may be tried, and how they train. In `edgewright tune` a value may be a range.
+
+    Attributes:
+        epochs: Of every recovery after pruning, and of a student.
+        qat_epochs: Of quantisation-aware training; a quarter of `epochs`, at least one, when absent.
+        batch: Samples per step; each pass's own when absent.
+        learning_rate: Of recovery; each pass's own when absent.
+        qat_learning_rate: Of quantisation-aware training; the pass's own when absent.
+        labels: Weight of the labels beside the original model, where `[data.train]` has class labels; 0 learns from
+            the original alone.
+        latency: Latency to prune to, relative to the same model with all its channels; found from the budget when
+            absent.
+        rounds: Most rounds of pruning and recovery.
+        importance: How channels are ranked: `magnitude`, `taylor` or `batch-norm`; the pass's own when absent.
+        student: A network of the catalogue that the model is distilled into, such as `mobilenetv3-0.5`.
+        sparsity: `2:4`, or the share of weights set to zero; none when absent.
+        limit: Most samples of each split to learn from; all when absent.
+        time_limit: Seconds of training per target after which no further pass is begun; no limit when absent.
+        fit: Optimiser, schedule, augmentation and the rest: the fields of `fit` of training passes.
+    """
+
+    epochs: int = 4
+    qat_epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    qat_learning_rate: float | None = None
+    labels: float = 0.5
+    latency: float | None = None
+    rounds: int = 4
+    importance: str = ""
+    student: str = ""
+    sparsity: str | float | None = None
+    limit: int | None = None
+    time_limit: float | None = None
+    fit: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One search.
 
@@ -76,6 +115,7 @@ class Request:
         search: See `SearchConfig`.
         golden: Number of golden pairs to record for each winner.
         origin: Where the model came from, for the reader.
+        training: How passes that train may be tried; None where the project does not say.
     """
 
     project: str
@@ -90,3 +130,4 @@ class Request:
     search: SearchConfig = SearchConfig()
     golden: int = 8
     origin: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingConfig | None = None

@@ -7,24 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from edgewright.core.budget import Budget
-from edgewright.core.codec import encode
 from edgewright.core.measurement import Device
-from edgewright.core.recipe import Candidate, StepSpec, Study, TargetSpec
+from edgewright.core.recipe import Candidate, Study, TargetSpec
 from edgewright.core.variant import adds_in_32_bits
 from edgewright.engine import registry, toolchain
-from edgewright.engine.execute import Executor, Input, Result
-from edgewright.errors import ToolchainMissing
+from edgewright.engine.execute import Executor
 from edgewright.measure.audit import Audit
-from edgewright.measure.survey import Survey
 from edgewright.search.explain import annotate
 from edgewright.search.finish import finish
 from edgewright.search.imported import Imported
 from edgewright.search.ladder import ladder
 from edgewright.search.observer import Observer, Silent
+from edgewright.search.opening import open_search
 from edgewright.search.request import Request
 from edgewright.search.rungs import Facts, Rung
-from edgewright.search.trial import Trials, read
+from edgewright.search.trial import Trials
 
 STUDY_SCHEMA = 1
 Save = Callable[[Study], None]
@@ -58,58 +55,17 @@ class _Search:
         self.expected = 0
 
     def run(self) -> Study:
-        self._need_tools()
-        self._need_passes()
-        self.observer.phase("import")
-        given = {**self.request.model, "data": self.request.data(())}
-        imported = self.executor.run("sources", self.request.source, given)
-        found = read(imported, "import.json", Imported)
-        data = self.request.data(found.inputs)
-        audit = self._audit(data)
-        survey = self._survey(imported)
-        trials = Trials(self.executor, self.request, imported, data)
-        self.observer.phase("original model")
-        reference = trials.judge_reference(StepSpec(self.request.search.reference), self.threads, self.batch)
-        self.study = self._begin(found, reference, audit)
-        facts = _facts(survey, reference, self.request.budget)
+        opened = open_search(self.request, self.executor, self.observer)
+        trials = opened.trials
+        self.study = self._begin(opened.found, opened.reference, opened.audit)
         for target in self.request.targets:
-            self._climb(trials, target, facts)
+            self._climb(trials, target, opened.facts)
             self._sweep_options(trials, target)
         self.study = annotate(self.study)
         self.observer.phase("test split")
         self.study = finish(self.study, trials, self.request)
         self.save(self.study)
         return self.study
-
-    def _need_tools(self) -> None:
-        """What is not installed is said at once, and not after an hour."""
-        source = self.request.source.name
-        extras = filter(None, ("build", getattr(registry.load("sources", source), "extra", "")))
-        reference = registry.load("targets", self.request.search.reference)
-        toolchain.need(f"optimising a model from {source}", *extras, reference.extra)
-        for spec in self.request.targets:
-            target = registry.load("targets", spec.step.name)
-            if absent := toolchain.missing(target.extra):
-                message = f"target {spec.label} needs {', '.join(absent)}, not installed here"
-                raise ToolchainMissing(message, hint=f"{toolchain.install_line(target.extra)}, or remove the target")
-
-    def _need_passes(self) -> None:
-        """A recipe with an unknown pass or field is refused now, not when its turn comes."""
-        for recipe in self.request.recipes:
-            for spec in recipe.passes:
-                registry.make("passes", spec)
-
-    def _audit(self, data: Input) -> Audit:
-        self.observer.phase("data")
-        spec = StepSpec("audit", {"metrics": list(self.request.quality.metrics)})
-        inputs = {"data": data} if self.request.code is None else {"data": data, "code": self.request.code}
-        return read(self.executor.run("measure", spec, inputs), "audit.json", Audit)
-
-    def _survey(self, imported: Result) -> Survey:
-        self.observer.phase("profile")
-        asked = {target.label: encode(target.step) for target in self.request.targets}
-        spec = StepSpec("survey", {"targets": asked})
-        return read(self.executor.run("measure", spec, {"model": imported.as_input()}), "survey.json", Survey)
 
     def _begin(self, found: Imported, reference: Candidate, audit: Audit) -> Study:
         distributions = {name for record in reference.lineage for name in record.tools}
@@ -194,20 +150,3 @@ class _Search:
             title = f"{chosen.recipe.title}, {threads} threads, batch {batch}"
             self.observer.candidate_started(title, target.label, index, len(others))
             self._add(trials.retime(chosen, artifact, target, threads, batch))
-
-
-def _facts(survey: Survey, reference: Candidate, budget: Budget) -> Facts:
-    total = sum(operator.microseconds for operator in reference.operators)
-    share: dict[str, float] = {}
-    for operator in reference.operators:
-        kind = _graph_operator(operator.op)
-        share[kind] = share.get(kind, 0.0) + operator.microseconds / max(total, 1e-9)
-    small = budget.size_bytes is not None or budget.peak_memory_bytes is not None
-    lacking = ", ".join(toolchain.missing("torch"))
-    absent = {"adaround": f"needs {lacking}: {toolchain.install_line('torch')}"} if lacking else {}
-    return Facts(survey.quantized, survey.refusals, share, survey.operators, small, absent, reference)
-
-
-def _graph_operator(kernel: str) -> str:
-    """Returns the operator that a runtime's kernel stands for: `FusedConv` is a Conv."""
-    return next((op for op in ("Conv", "MatMul", "Gemm") if op in kernel), kernel)

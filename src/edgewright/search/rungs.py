@@ -6,8 +6,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgewright.core.recipe import Candidate, Recipe, StepSpec
+from edgewright.search.request import TrainingConfig
 
 CLEAN_UP = StepSpec("clean-up")
+CARRIES_QDQ = "the model already carries QuantizeLinear / DequantizeLinear and is read as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Trainable:
+    """What is known about training before it is tried.
+
+    Attributes:
+        config: `[training]`.
+        samples: Split -> how many there are.
+        labelled: `train` has class labels.
+        asked: The project has a table `[training]` or names rungs that train; otherwise they are tried only where
+            nothing else meets the budget.
+        wanted: Names of the rungs to try; empty for all.
+        limits_cost: The budget limits more than quality.
+        absent: What must be installed; empty where nothing is missing.
+    """
+
+    config: TrainingConfig
+    samples: Mapping[str, int]
+    labelled: bool = False
+    asked: bool = False
+    wanted: frozenset[str] = frozenset()
+    limits_cost: bool = False
+    absent: str = ""
+
+    def wants(self, *names: str) -> bool:
+        """Says whether any of these rungs is to be tried."""
+        return not self.wanted or not self.wanted.isdisjoint(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +52,7 @@ class Facts:
         absent: Rung -> what must be installed for it, where that is not.
         reference: The original model, profiled.
         size_limited: The budget limits size or memory, so that smaller weights pay even where they are not faster.
+        training: What is known about training; None where passes that train are not to be tried.
     """
 
     quantized: bool
@@ -31,6 +62,7 @@ class Facts:
     size_limited: bool = False
     absent: Mapping[str, str] = field(default_factory=dict)
     reference: Candidate | None = None
+    training: Trainable | None = None
 
     def share(self, operators: frozenset[str] | tuple[str, ...]) -> float:
         """Returns the share of the run time that `operators` take together."""
