@@ -210,9 +210,10 @@ def test_two_sweeps_at_once_are_refused(jetson: Machine) -> None:
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from edgewright.device.power import Machine, find_modes, keep
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background with it ignored
 machine = Machine(Path(sys.argv[1]), sys.argv[2])
 with keep(find_modes(machine), machine=machine) as modes:
     modes.choose("7W")
