@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,13 +48,21 @@ class _Pass:
     needs: ClassVar[tuple[str, ...]] = ("teacher", "costs", "code", "data")
 
 
+class _Student:
+    needs: ClassVar[tuple[str, ...]] = ("student", "costs")
+
+    @classmethod
+    def wants(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("student",) if "network" in config else ()
+
+
 class _Plain:
     needs: ClassVar[tuple[str, ...]] = ()
 
 
 @pytest.fixture
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Recorder:
-    known = {"train": _Pass, "plain": _Plain}
+    known = {"train": _Pass, "plain": _Plain, "student": _Student}
     monkeypatch.setattr(registry, "load", lambda group, name: known[name])
     return _Recorder(tmp_path)
 
@@ -99,6 +108,17 @@ def test_a_teacher_that_is_not_there_or_is_no_model_is_said(recorder: _Recorder)
     (recorder.root / "notes.txt").write_text("")
     with pytest.raises(UsageError, match="cannot tell"):
         inputs_of_train(recorder, teacher="notes.txt")
+
+
+def test_a_student_of_the_users_own_is_imported_and_one_of_the_catalogue_is_not(recorder: _Recorder) -> None:
+    (recorder.root / "small.onnx").write_bytes(b"model")
+    imported = result("sources/onnx", recorder.root)
+    given: dict[str, dict[str, Input]] = {}
+    for network in ("", "mobilenetv3-0.5", "small.onnx"):
+        config = {"network": network} if network else {}
+        runner(recorder).run(imported, (StepSpec("student", config),))
+        given[network] = recorder.asked[-1][2]
+    assert [list(inputs) for inputs in given.values()] == [["model"], ["model"], ["model", "student"]]
 
 
 def test_costs_are_measured_on_the_target_where_it_runs(recorder: _Recorder) -> None:

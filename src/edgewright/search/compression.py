@@ -116,10 +116,17 @@ def _fields(training: Trainable, epochs: int, learning_rate: float | None) -> di
     return {**fields, "fit": dict(config.fit)} if config.fit else fields
 
 
-def pruning(config: TrainingConfig, kind: str, share: float) -> StepSpec:
-    """Returns the pass that prunes to `share` of the `latency` or `size` of the model it is given."""
-    goal: dict[str, Any] = {kind: round(share, 3), **({} if kind == "latency" else {"latency": None})}
-    return StepSpec("prune", {**goal, "importance": config.importance} if config.importance else goal)
+def pruning(config: TrainingConfig, kind: str, share: float, scheme: str = "") -> StepSpec:
+    """Returns the pass that prunes.
+
+    Args:
+        config: `[training]`.
+        kind: `latency` or `size`.
+        share: What is left of it, of that of the model given.
+        scheme: Latency counts in this quantisation scheme; empty for float.
+    """
+    chosen = {kind: round(share, 3), "importance": config.importance, "scheme": scheme if kind == "latency" else ""}
+    return StepSpec("prune", {name: value for name, value in chosen.items() if value})
 
 
 def sparsify(config: TrainingConfig) -> StepSpec:
@@ -145,7 +152,7 @@ def pipeline(training: Trainable, chain: Chain | None) -> Recipe:
     if config.student:
         passes = [StepSpec("student", {"network": config.student})]
     elif config.latency is not None:
-        passes = [pruning(config, "latency", config.latency)]
+        passes = [pruning(config, "latency", config.latency, chain.scheme.name if chain else "")]
     if config.sparsity is not None:
         passes.append(sparsify(config))
     if passes:
@@ -206,7 +213,8 @@ class _Climb:
             if goal is None:
                 return
             kind, share = goal[0], max(goal[1], AT_ONCE)
-            tried = (*passes, pruning(self.training.config, kind, share), recovery(self.training))
+            scheme = int8.chain.scheme.name if int8 and self.training.wants("prune+qat") else ""
+            tried = (*passes, pruning(self.training.config, kind, share, scheme), recovery(self.training))
             names = (*told, f"{share:.2f}")
             found = yield from self.stages("prune", "prune+qat", tried, f"{kind} to {' x '.join(names)}")
             if found.measurement is None:
