@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgewright.graph.pruning.atoms import STILL
+from edgewright.graph.pruning.atoms import STILL, moves
 from edgewright.graph.pruning.scene import Scene
 from edgewright.graph.pruning.trace import trace
 
@@ -79,10 +79,11 @@ def explain_fixed(model: ir.Model) -> dict[str, str]:
 def groups_of(scene: Scene) -> tuple[Group, ...]:
     """Returns the groups of a traced graph."""
     places = _places(scene)
-    alike: dict[tuple[tuple[Key, int], ...], list[int]] = defaultdict(list)
+    seen = _seen(scene)
+    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for root, held in places.items():
-        alike[tuple((key, len(found)) for key, found in sorted(held.items()))].append(root)
-    found = [_group(scene, [key for key, _ in sign], roots, places) for sign, roots in alike.items() if len(roots) > 1]
+        alike[(*((key, len(found)) for key, found in sorted(held.items())), *seen[root])].append(root)
+    found = [_group(scene, sorted(places[roots[0]]), roots, places) for roots in alike.values() if len(roots) > 1]
     order = _order(scene)
     groups = sorted((group for group in found if group is not None), key=lambda g: order.get(g.producers[0], 0))
     return tuple(_named(groups))
@@ -117,6 +118,17 @@ def _places(scene: Scene) -> dict[int, dict[Key, NDArray[np.int64]]]:
             for root, held in zip(roots.tolist(), np.split(order, starts[1:]), strict=True):
                 if root != STILL:
                     found[root][tensor, axis] = held
+    return found
+
+
+def _seen(scene: Scene) -> dict[int, list[Key]]:
+    """Returns the axes of activations that each class is on: no axis may lose all of its channels."""
+    found: dict[int, list[Key]] = defaultdict(list)
+    for tensor, axes in scene.labels.items():
+        for axis, labels in enumerate(axes):
+            if tensor not in scene.constants and moves(labels):
+                for root in np.unique(scene.atoms.roots(labels)).tolist():
+                    found[root].append((tensor, axis))
     return found
 
 

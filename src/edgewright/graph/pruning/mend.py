@@ -14,7 +14,6 @@ from edgewright.graph.initializers import add_initializer
 from edgewright.graph.pruning.atoms import Labels
 from edgewright.graph.pruning.products import by_group
 from edgewright.graph.pruning.scene import Scene, integers, ints, operand
-from edgewright.graph.pruning.sizes import Sizes
 from edgewright.graph.quantisers import numbers
 
 Mask = NDArray[np.bool_]
@@ -26,12 +25,10 @@ class Removal:
 
     Attributes:
         scene: The graph as it was.
-        sizes: Of its tensors.
         gone: Classes that are removed.
     """
 
     scene: Scene
-    sizes: Sizes
     gone: NDArray[np.int64]
 
     def stays(self, labels: Labels) -> Mask:
@@ -41,11 +38,6 @@ class Removal:
     def masks(self, value: ir.Value | None) -> list[Mask]:
         """Returns which indices of each axis of a tensor stay."""
         return [self.stays(labels) for labels in self.scene.of(value)]
-
-    def fixed_size(self, value: ir.Value, axis: int) -> bool:
-        """Says whether the size of an axis does not depend on the samples."""
-        name = value.name or ""
-        return self.sizes.bound[name][axis] == self.sizes.other[name][axis]
 
 
 def mend(node: ir.Node, removal: Removal) -> None:
@@ -109,8 +101,8 @@ def _computed(node: ir.Node, removal: Removal, target: ir.Value) -> ir.Value:
     parts: list[ir.Value] = []
     made: list[ir.Node] = []
     for axis, mask in enumerate(removal.masks(out)):
-        if removal.fixed_size(out, axis) or not mask.all():
-            size = int(mask.sum()) if removal.fixed_size(out, axis) else -1
+        if removal.scene.fixed_size(out, axis) or not mask.all():
+            size = int(mask.sum()) if removal.scene.fixed_size(out, axis) else -1
             parts.append(add_initializer(graph, f"{node.name}/size_{axis}", np.array([size], np.int64)))
         else:
             place = add_initializer(graph, f"{node.name}/axis_{axis}", np.array([axis], np.int64))
@@ -179,6 +171,7 @@ MENDERS: Mapping[str, Callable[[ir.Node, Removal], None]] = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
     "Reshape": _target(1),
     "Expand": _target(1),
+    "ConstantOfShape": _target(0),
     "Resize": _target(3),
     "Split": _split,
     "Slice": _slice,

@@ -112,14 +112,27 @@ def resize(node: ir.Node, scene: Scene) -> None:
 
 
 def expand(node: ir.Node, scene: Scene) -> None:
-    """Axes of size 1 become wider; those stand still."""
-    target = [still(size) if size != 1 else still(1) for size in scene.shape(node.outputs[0])]
+    """Axes of size 1 become wider; what they repeat can be repeated less."""
     axes = scene.of(node.inputs[0])
-    offset = len(target) - len(axes)
-    for place, labels in enumerate(axes):
-        if labels.size != 1:
-            target[offset + place] = labels
-    _give(node, scene, target)
+    shape = scene.shape(node.outputs[0])
+    padded = [still(1)] * (len(shape) - len(axes)) + axes
+    wider = [place for place, labels in enumerate(padded) if labels.size != shape[place]]
+    out = [_repeated(node, scene, i) if i in wider else labels for i, labels in enumerate(padded)]
+    scene.give(node.outputs[0], out)
+    scene.silence(node.outputs[0], scene.quiet(node.inputs[0]) and not any(moves(out[i]) for i in wider))
+
+
+def fill(node: ir.Node, scene: Scene) -> None:
+    """One value everywhere, in as many channels as its readers want."""
+    value = node.attributes["value"].value.numpy() if "value" in node.attributes else np.zeros(1)
+    shape = scene.shape(node.outputs[0])
+    scene.give(node.outputs[0], [_repeated(node, scene, axis) for axis in range(len(shape))])
+    scene.silence(node.outputs[0], not np.any(value))
+
+
+def _repeated(node: ir.Node, scene: Scene, axis: int) -> Labels:
+    size = scene.shape(node.outputs[0])[axis]
+    return scene.atoms.fresh(size) if scene.fixed_size(node.outputs[0], axis) else still(size)
 
 
 def tile(node: ir.Node, scene: Scene) -> None:

@@ -11,7 +11,6 @@ from edgewright.errors import ConfigError, StepFailed
 from edgewright.graph.pruning.groups import Group, groups_of
 from edgewright.graph.pruning.mend import Removal, mend
 from edgewright.graph.pruning.scene import Scene
-from edgewright.graph.pruning.sizes import bound_sizes
 from edgewright.graph.pruning.trace import trace
 from edgewright.graph.shapes import refresh_shapes
 
@@ -30,11 +29,10 @@ def remove(model: ir.Model, kept: Mapping[str, Sequence[int]]) -> None:
         ConfigError: No such group or channel, or none would be left.
         StepFailed: The result contradicts itself: report the model.
     """
-    sizes = bound_sizes(model)
-    scene = trace(model, sizes)
+    scene = trace(model)
     groups = {group.name: group for group in groups_of(scene)}
     gone = [_gone(scene, _known(groups, name), channels) for name, channels in kept.items()]
-    removal = Removal(scene, sizes, np.concatenate([*gone, np.zeros(0, np.int64)]))
+    removal = Removal(scene, np.concatenate([*gone, np.zeros(0, np.int64)]))
     nodes = list(model.graph)
     for node in nodes:
         mend(node, removal)
@@ -86,9 +84,9 @@ def _drop_unused(graph: ir.Graph) -> None:
 
 def _verify(nodes: list[ir.Node], removal: Removal) -> None:
     for value in (value for node in nodes for value in node.outputs):
-        if value.name in removal.sizes.bound and value.shape is not None:
+        if value.name in removal.scene.shapes and value.shape is not None:
             left = [int(mask.sum()) for mask in removal.masks(value)]
-            known = [isinstance(size, int) and removal.fixed_size(value, i) for i, size in enumerate(value.shape)]
+            known = [isinstance(size, int) and removal.scene.fixed_size(value, i) for i, size in enumerate(value.shape)]
             if any(sure and size != n for sure, size, n in zip(known, value.shape, left, strict=True)):
                 raise StepFailed(
                     f"`{value.name}` has the sizes {list(value.shape)} after removing channels, expected {left}",

@@ -22,6 +22,7 @@ class Scene:
     Attributes:
         atoms: Which channels go together.
         shapes: Tensor name -> sizes, free axes bound to a number.
+        others: The same bound to other numbers.
         labels: Tensor name -> labels of each axis.
         constants: Floating initialisers seen.
         silent: Tensors that are zero in a channel whose weights, biases and constants are all zero.
@@ -32,6 +33,7 @@ class Scene:
 
     atoms: Atoms
     shapes: Mapping[str, tuple[int, ...]]
+    others: Mapping[str, tuple[int, ...]]
     version: int
     constants: set[str] = field(default_factory=set)
     labels: dict[str, Axes] = field(default_factory=dict)
@@ -46,6 +48,11 @@ class Scene:
             KeyError: They are not known.
         """
         return self.shapes[_name(value)]
+
+    def fixed_size(self, value: ir.Value, axis: int) -> bool:
+        """Says whether the size of an axis does not depend on the samples."""
+        name = _name(value)
+        return self.shapes[name][axis] == self.others[name][axis]
 
     def of(self, value: ir.Value | None) -> Axes:
         """Returns the labels of each axis of `value`; one never seen stands still."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from edgewright.errors import SourceError
+from edgewright.graph.initializers import add_initializer
 from edgewright.graph.opset import opset
 from edgewright.graph.pruning.atoms import moves
 from edgewright.graph.pruning.scene import Scene, integers, ints, operand, words
@@ -25,8 +26,8 @@ _INTEGERS = 64
 """Largest number of computed integers that are remembered: sizes and ranges are short."""
 _ARITHMETIC = words(
     """
-    Add Cast Concat ConstantOfShape Div Equal Gather Identity Max Min Mod Mul Range ReduceProd Reshape Slice Squeeze Sub
-    Transpose Unsqueeze Where
+    Add Cast Concat ConstantOfShape Div Equal Gather Identity Max Min Mod Mul Range ReduceProd Reshape Shape Slice
+    Squeeze Sub Transpose Unsqueeze Where
     """
 )
 _TARGETS = {("Reshape", 1), ("Expand", 1), ("Resize", 3), ("Upsample", 1), ("ConstantOfShape", 0)}
@@ -89,38 +90,45 @@ def _pair(model: ir.Model, axes: Mapping[str, bool], one: int, other: int) -> Si
 
 def _bind(model: ir.Model, names: Mapping[str, int], default: int) -> _Binding:
     """Binds free axes and works out what the graph then computes from sizes alone."""
-    from onnxscript import optimizer
-
     bound = bind_axes(model, names, default=default, computed=False)
-    sizes = _sizes(bound)
-    if len(sizes) == len(_values(bound)) and not any(node.op_type == "Shape" for node in bound.graph):
-        return _Binding(sizes, {})
-    folded, left = bound, len(bound.graph) + 1
-    while len(folded.graph) < left:  # sizes found make more sizes constant
-        left = len(folded.graph)
-        optimizer.fold_constants(folded)
-        folded = infer_shapes(folded)
-    sizes = {**sizes, **_sizes(folded)}
-    return _Binding(sizes, _evaluated(model, sizes))
+    known: dict[str, NDArray[Any]] = {}
+    while True:  # sizes make integers known, and those make sizes known
+        sizes = _sizes(bound)
+        found = _evaluated(model, sizes)
+        new = found.keys() - known.keys()
+        if not new:
+            return _Binding(sizes, known)
+        for value in [value for node in bound.graph for value in node.outputs if value.name in new]:
+            constant = add_initializer(bound.graph, f"{value.name}/known", found[value.name or ""])
+            ir.convenience.replace_all_uses_with(value, constant, replace_graph_outputs=False)
+        known = found
+        bound = infer_shapes(bound)
 
 
 def _evaluated(model: ir.Model, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
     """Returns the short integers that nodes compute from sizes and constants."""
     found: dict[str, NDArray[Any]] = {}
     for node in model.graph:
-        name = node.outputs[0].name or ""
-        if node.op_type == "Shape" and (node.inputs[0] is not None and node.inputs[0].name in sizes):
-            shape = np.array(sizes[node.inputs[0].name or ""], np.int64)
-            found[name] = shape[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(shape))]
-        elif node.op_type in _ARITHMETIC and len(node.outputs) == 1:
-            given = [_short(value, found) for value in node.inputs]
-            if all(array is not None for array in given):
-                (result,) = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset(model)}).run(
-                    None, {v.name or "": array for v, array in zip(node.inputs, given, strict=True) if v is not None}
-                )
-                if np.size(result) <= _INTEGERS:
-                    found[name] = np.asarray(result)
+        if node.op_type in _ARITHMETIC and len(node.outputs) == 1:
+            result = _result(node, opset(model), sizes, found)
+            if result is not None and result.size <= _INTEGERS and result.dtype.kind in "ib":
+                found[node.outputs[0].name or ""] = result
     return {name: array for name, array in found.items() if array.dtype.kind == "i"}
+
+
+def _result(
+    node: ir.Node, version: int, sizes: Mapping[str, tuple[int, ...]], found: Mapping[str, NDArray[Any]]
+) -> NDArray[Any] | None:
+    if node.op_type == "Shape":
+        shape = sizes.get((node.inputs[0].name or "") if node.inputs[0] is not None else "")
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(shape or ()))
+        return None if shape is None else np.array(shape, np.int64)[start:end]
+    given = [_short(value, found) for value in node.inputs]
+    if any(array is None for array in given):
+        return None
+    feed = {value.name or "": array for value, array in zip(node.inputs, given, strict=True) if value is not None}
+    (result,) = ReferenceEvaluator(ir.to_proto(node), opsets={"": version}).run(None, feed)
+    return np.asarray(result)
 
 
 def _short(value: ir.Value | None, found: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:

@@ -11,7 +11,7 @@ from edgewright.graph.opset import opset
 from edgewright.graph.pruning import movement, pointwise, products
 from edgewright.graph.pruning.atoms import Atoms
 from edgewright.graph.pruning.scene import Scene
-from edgewright.graph.pruning.sizes import Sizes, bound_sizes, fix_read_sizes
+from edgewright.graph.pruning.sizes import bound_sizes, fix_read_sizes
 from edgewright.graph.qdq import is_quantised
 
 Rule = Callable[[ir.Node, Scene], None]
@@ -34,6 +34,7 @@ RULES: Mapping[str, Rule] = {
     "MatMul": products.matmul,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), products.recurrent),
     "Concat": movement.concat,
+    "ConstantOfShape": movement.fill,
     "DepthToSpace": movement.depth_to_space,
     "Expand": movement.expand,
     "Gather": movement.gather,
@@ -50,20 +51,19 @@ RULES: Mapping[str, Rule] = {
 """Operators whose channels are followed; those of any other have to stay."""
 
 
-def trace(model: ir.Model, sizes: Sizes | None = None) -> Scene:
+def trace(model: ir.Model) -> Scene:
     """Follows the channels of every tensor through `model`.
 
     Args:
         model: Float, nodes and tensors named, see `prepare`.
-        sizes: Of its tensors, if they are known already.
 
     Raises:
         ConfigError: The model is quantised.
     """
     if is_quantised(model.graph):
         raise ConfigError("a quantised model cannot be pruned", hint="put the pruning pass before `static-int8`")
-    found = sizes or bound_sizes(model)
-    scene = Scene(Atoms(), found.bound, opset(model))
+    found = bound_sizes(model)
+    scene = Scene(Atoms(), found.bound, found.other, opset(model))
     for value in model.graph.inputs:
         scene.of(value)
     for node in model.graph:
