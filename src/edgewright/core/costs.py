@@ -37,6 +37,7 @@ class LayerShape:
         outputs: Values it writes for one sample.
         depth: Multiply-accumulates per value written; 0 for operators without products.
         weights: Stored weights per multiply-accumulate.
+        branches: Residual branches it belongs to: it goes with any of them.
     """
 
     node: str
@@ -46,15 +47,20 @@ class LayerShape:
     outputs: Extent
     depth: Extent = Extent(0.0)
     weights: float = 0.0
+    branches: tuple[str, ...] = ()
 
     @property
     def groups(self) -> frozenset[str]:
-        """Groups that change its size."""
-        return frozenset((*self.inputs.per, *self.outputs.per, *self.depth.per))
+        """Groups and branches that change its size."""
+        return frozenset((*self.inputs.per, *self.outputs.per, *self.depth.per, *self.branches))
+
+    def there(self, sizes: Mapping[str, int]) -> bool:
+        """Tells whether every branch it belongs to is there; branches that `sizes` does not name are."""
+        return all(sizes.get(branch, 1) for branch in self.branches)
 
     def macs(self, sizes: Mapping[str, int]) -> float:
         """Returns multiply-accumulates for one sample."""
-        return self.outputs.at(sizes) * self.depth.at(sizes)
+        return self.outputs.at(sizes) * self.depth.at(sizes) if self.there(sizes) else 0.0
 
     def parameters(self, sizes: Mapping[str, int]) -> float:
         """Returns stored weights."""
@@ -62,6 +68,8 @@ class LayerShape:
 
     def features(self, sizes: Mapping[str, int]) -> tuple[float, float, float, float]:
         """Returns what its time is linear in: 1, values read, values written, multiply-accumulates."""
+        if not self.there(sizes):
+            return 0.0, 0.0, 0.0, 0.0
         return 1.0, self.inputs.at(sizes), self.outputs.at(sizes), self.macs(sizes)
 
 

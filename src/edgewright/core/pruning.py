@@ -13,7 +13,7 @@ class PrunedGroup:
 
     Attributes:
         group: Its name.
-        kind: `channels` or `heads`.
+        kind: `channels`, `heads`, or `branch` for a residual branch, which is there (1) or not (0).
         layers: Nodes that make them.
         before: How many there were.
         after: How many are left.

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgewright.graph.pruning import Group
+    from edgewright.graph.pruning.branches import Branch
     from edgewright.graph.pruning.choose import Choice, Cost
 
     Rows = NDArray[np.float64]
 
 _GOALS = ("latency", "macs", "size")
+_RUN = 64
+"""Samples per run where there are no gradients."""
 _IMPORTANCES = ("taylor", "magnitude", "batch-norm")
 
 
@@ -44,6 +47,8 @@ class Prune:
         align: Groups with more channels keep a multiple of it: kernels work on blocks.
         least: Smallest share of a group that stays.
         keep: Layers whose channels all stay: name patterns.
+        blocks: Residual branches may go whole, too: where kernels are small, what each of them costs to start counts
+            more than its width. Needs importance `taylor`.
         scheme: Costs are measured in this quantisation scheme; empty for float.
         split: Samples for `taylor`; `train` where there is one, else `calibration`, when empty.
         limit: Use at most so many of them.
@@ -63,6 +68,7 @@ class Prune:
     align: int = 8
     least: float = 0.125
     keep: tuple[str, ...] = ()
+    blocks: bool = False
     scheme: str = ""
     split: str = ""
     limit: int | None = 1024
@@ -75,6 +81,8 @@ class Prune:
             raise ConfigError(f"prune has {len(given)} goals: {', '.join(given)}", hint="set one of them")
         if self.importance not in _IMPORTANCES:
             raise ConfigError(f'importance = "{self.importance}"', hint=f"one of {', '.join(_IMPORTANCES)}")
+        if self.blocks and self.importance != "taylor":
+            raise ConfigError(f'blocks = true with importance = "{self.importance}"', hint='set importance = "taylor"')
         kind, share = self.goal
         if not 0 < share <= 1 or not 0 <= self.least <= 1:
             raise ConfigError(f"{kind} = {share}, least = {self.least}", hint="give shares of the model, such as 0.5")
@@ -102,52 +110,81 @@ class Prune:
         """
         from edgewright.graph.load import load, save
         from edgewright.graph.pruning import explain_fixed, find_groups, prepare, remove
+        from edgewright.graph.pruning.branches import find_branches, remove_branches
         from edgewright.graph.pruning.choose import kept_channels
 
         model = prepare(load(inputs["model"]))
-        groups = find_groups(model)
+        groups, branches = find_groups(model), find_branches(model) if self.blocks else ()
         if not groups:
             raise ConfigError(f"no channel can be removed{_why(explain_fixed(model))}", hint="leave `prune` out")
-        importance = self._importance(model, groups, inputs.get("data"), context)
-        chosen = self._chosen(model, groups, importance, inputs.get("costs"))
+        importance = self._importance(model, groups, branches, inputs.get("data"), context)
+        chosen = self._chosen(model, groups, branches, importance, inputs.get("costs"))
         before, fixed = model.clone(), explain_fixed(model)
         remove(model, {g.name: kept_channels(importance[g.name], chosen.sizes[g.name]) for g in groups})
+        remove_branches(model, {branch.name for branch in branches if not chosen.sizes[branch.name]})
         save(model, out)
-        (out / PRUNING_FILE).write_bytes(encode_json(self._told(before, model, groups, chosen, fixed)))
+        told = self._told(before, model, _losses(groups, branches, chosen), chosen, fixed)
+        (out / PRUNING_FILE).write_bytes(encode_json(told))
 
     def _importance(
-        self, model: onnx_ir.Model, groups: Sequence[Group], data: Path | None, context: Context
+        self,
+        model: onnx_ir.Model,
+        groups: Sequence[Group],
+        branches: Sequence[Branch],
+        data: Path | None,
+        context: Context,
     ) -> Mapping[str, Rows]:
         from edgewright.graph.pruning import batch_norm_scale, magnitude
 
         if self.importance == "taylor":
-            return self._taylor(model, groups, data, context)
+            return self._taylor(model, groups, branches, data, context)
         measure = magnitude if self.importance == "magnitude" else batch_norm_scale
         found = {group.name: measure(model, group) for group in groups}
         return {name: each / max(float(each.mean()), 1e-12) for name, each in found.items()}
 
     def _taylor(
-        self, model: onnx_ir.Model, groups: Sequence[Group], data: Path | None, context: Context
+        self,
+        model: onnx_ir.Model,
+        groups: Sequence[Group],
+        branches: Sequence[Branch],
+        data: Path | None,
+        context: Context,
     ) -> Mapping[str, Rows]:
+        import numpy as np
+
         from edgewright.graph.load import tensor_specs
+        from edgewright.graph.pruning.branches import remove_branches
         from edgewright.training.examples import load_examples, split_of
-        from edgewright.training.importance import taylor
+        from edgewright.training.importance import movement, taylor
 
         if data is None:
             hint = 'name a project: --project edgewright.toml, or set importance = "magnitude"'
             raise ConfigError('importance = "taylor" needs data', hint=hint)
         split, scratch = split_of(data, self.split), context.scratch / "importance"
         examples = load_examples(data, tensor_specs(model)[0], [split], self.limit, scratch)
-        return taylor(model, groups, examples, self.batch, context)
+        variants = {branch.name: model.clone() for branch in branches}
+        for name, variant in variants.items():
+            remove_branches(variant, {name})
+        moved = movement(model, variants, examples, _RUN, context) if variants else {}
+        found = taylor(model, groups, examples, self.batch, context)
+        return {**found, **{name: np.asarray([each]) for name, each in moved.items()}}
 
     def _chosen(
-        self, model: onnx_ir.Model, groups: Sequence[Group], importance: Mapping[str, Rows], costs: Path | None
+        self,
+        model: onnx_ir.Model,
+        groups: Sequence[Group],
+        branches: Sequence[Branch],
+        importance: Mapping[str, Rows],
+        costs: Path | None,
     ) -> Choice:
         from edgewright.graph.pruning.choose import Choosable, choose
 
         kind, share = self.goal
         layers, cost, rest = self._costs(model, groups, costs)
         choosable = [Choosable(g.name, importance[g.name], g.multiple, self._least(g)) for g in groups]
+        choosable += [
+            Choosable(b.name, importance[b.name], least=int(self._kept(b.nodes)), whole=True) for b in branches
+        ]
         chosen = choose(choosable, layers, cost, rest, share, self.align)
         if not chosen.met:
             raise ConfigError(
@@ -157,10 +194,12 @@ class Prune:
         return chosen
 
     def _least(self, group: Group) -> int:
-        names = (group.name, *group.producers)
-        if any(fnmatchcase(name, pattern) for name in names for pattern in self.keep):
+        if self._kept((group.name, *group.producers)):
             return group.size
         return max(1, round(self.least * group.size))
+
+    def _kept(self, names: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.keep)
 
     def _costs(
         self, model: onnx_ir.Model, groups: Sequence[Group], costs: Path | None
@@ -183,7 +222,7 @@ class Prune:
         self,
         before: onnx_ir.Model,
         after: onnx_ir.Model,
-        groups: Sequence[Group],
+        groups: tuple[PrunedGroup, ...],
         chosen: Choice,
         fixed: Mapping[str, str],
     ) -> Pruning:
@@ -195,12 +234,22 @@ class Prune:
         return Pruning(
             goal=f"{kind} {share:g}",
             importance=self.importance,
-            groups=tuple(PrunedGroup(g.name, g.kind, g.producers, g.size, chosen.sizes[g.name]) for g in groups),
+            groups=groups,
             fixed=tuple(fixed.items()),
             predicted=chosen.relative if kind == "latency" else None,
             macs=new.macs / max(old.macs, 1),
             parameters=new.parameters / max(old.parameters, 1),
         )
+
+
+def _losses(groups: Sequence[Group], branches: Sequence[Branch], chosen: Choice) -> tuple[PrunedGroup, ...]:
+    """Says what every group has left: nothing where the branch that holds all of it is gone."""
+    gone = {name for branch in branches if not chosen.sizes[branch.name] for name in branch.nodes}
+    left = {g.name: 0 if gone.issuperset(g.producers) else chosen.sizes[g.name] for g in groups}
+    return (
+        *(PrunedGroup(g.name, g.kind, g.producers, g.size, left[g.name]) for g in groups),
+        *(PrunedGroup(b.name, "branch", b.nodes, 1, chosen.sizes[b.name]) for b in branches),
+    )
 
 
 def _table(costs: Path | None) -> CostTable:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from edgewright.core.step import Context
 from edgewright.graph.bridge import to_torch
 from edgewright.graph.pruning import Group
-from edgewright.training.examples import NO_LABEL, Examples
+from edgewright.training.examples import Examples
 from edgewright.training.heads import logits_of
 
 Rows = NDArray[np.float64]
@@ -26,17 +25,17 @@ def taylor(
 ) -> Mapping[str, Rows]:
     """Returns the importance of every channel of every group, in one unit.
 
-    A gate on a channel changes the loss, to first order, by the sum of weight times gradient over the weights that
-    read the channel; squared, and averaged over batches, this is the importance of Molchanov et al. (2019, "Importance
-    estimation for neural network pruning", equation 8). With labels the loss is cross-entropy. Without, it is a random
-    projection of the outputs, a new one per sample: the expectation of the square is then the squared change of all
-    outputs.
+    A gate on a channel changes a loss, to first order, by the sum of weight times gradient over the weights that
+    read the channel; squared, and averaged over samples, this is the importance of Molchanov et al. (2019, "Importance
+    estimation for neural network pruning", equation 8). The loss here is a sum of all outputs with random signs, new
+    ones for every sample: the expectation of the square is then the squared change of the outputs, and no labels are
+    needed, which a trained network fits too well to tell much.
 
     Args:
         model: Float; left as it is.
         groups: Of `model`.
-        examples: Samples; labels are used where all of them are class indices.
-        batch: Samples per gradient; small ones tell more.
+        examples: Samples.
+        batch: Samples per gradient.
         context: Seed and progress.
     """
     network = to_torch(model, outputs=logits_of(model))
@@ -47,29 +46,21 @@ def taylor(
     found = [order[start : start + batch] for start in range(0, len(order), batch)]
     for index, rows in enumerate(found):
         network.zero_grad(set_to_none=True)
-        loss = _loss(network(*(tensor[rows] for tensor in examples.inputs)), examples, rows, generator)
-        torch.autograd.backward(loss)
+        outputs = network(*(tensor[rows] for tensor in examples.inputs))
+        torch.autograd.backward(_projected(outputs, generator))
         gates = _Gates(network)
         for group in groups:
             totals[group.name] += gates.of(group) ** 2
         context.progress((index + 1) / len(found), f"importance, batch {index + 1} of {len(found)}")
     network.zero_grad(set_to_none=True)
-    return {name: total / len(found) for name, total in totals.items()}
+    return {name: total / len(examples) for name, total in totals.items()}
 
 
-def _loss(outputs: tuple[Tensor, ...], examples: Examples, rows: Tensor, generator: torch.Generator) -> Tensor:
-    if examples.labels is not None and _classes(examples.labels, outputs[0]):
-        return F.cross_entropy(outputs[0], examples.labels[rows], reduction="sum")
-    signs = (torch.randint(0, 2, tuple(out.shape), generator=generator) * 2 - 1 for out in outputs)
-    return torch.stack(
-        [(out * sign).sum() for out, sign in zip(outputs, signs, strict=True) if out.is_floating_point()]
-    ).sum()
-
-
-def _classes(labels: Tensor, logits: Tensor) -> bool:
-    """Tells whether every sample has the index of a class of `logits`."""
-    fits = labels.ndim == 1 and not labels.is_floating_point() and logits.ndim == 2
-    return fits and bool((labels != NO_LABEL).all()) and int(labels.max()) < logits.shape[1]
+def _projected(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+    """Returns the sum of all outputs with random signs."""
+    real = [out for out in outputs if out.is_floating_point()]
+    signs = [torch.randint(0, 2, tuple(out.shape), generator=generator) * 2.0 - 1.0 for out in real]
+    return torch.stack([(out * sign).sum() for out, sign in zip(real, signs, strict=True)]).sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +93,32 @@ class _Gates:
 def _along(products: Rows, axis: int) -> Rows:
     others = tuple(other for other in range(products.ndim) if other != axis)
     return np.asarray(products.sum(axis=others))
+
+
+def movement(
+    model: ir.Model, variants: Mapping[str, ir.Model], examples: Examples, batch: int, context: Context
+) -> Mapping[str, float]:
+    """Returns how far the outputs of each variant are from those of `model`: squared, summed over outputs.
+
+    The unit is that of `taylor` without labels: what a whole branch is worth stands beside what a channel is.
+
+    Args:
+        model: Left as it is.
+        variants: Name -> the model without something.
+        examples: Samples.
+        batch: Samples per run.
+        context: Progress.
+    """
+    names = logits_of(model)
+    networks = {name: to_torch(variant, outputs=names).eval() for name, variant in variants.items()}
+    whole = to_torch(model, outputs=names).eval()
+    totals = dict.fromkeys(variants, 0.0)
+    with torch.no_grad():
+        for start in range(0, len(examples), batch):
+            given = [tensor[start : start + batch] for tensor in examples.inputs]
+            wanted = whole(*given)
+            for name, network in networks.items():
+                pairs = zip(network(*given), wanted, strict=True)
+                totals[name] += sum(float((out - want).float().square().sum()) for out, want in pairs)
+            context.progress(min(1.0, (start + batch) / len(examples)), "importance of branches")
+    return {name: total / len(examples) for name, total in totals.items()}

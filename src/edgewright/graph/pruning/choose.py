@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,9 @@ Cost = Callable[[LayerShape, Mapping[str, int]], float]
 """What one operator costs at some sizes: microseconds, multiply-accumulates or weights."""
 
 
+_NOTHING = 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class Choosable:
     """A group as the choice sees it.
@@ -24,12 +27,14 @@ class Choosable:
         importance: Of every channel, in one unit for all groups; what is lost adds up.
         multiple: Its size must be divisible by it.
         least: Channels that must stay.
+        whole: It goes whole or stays whole, as a residual branch does.
     """
 
     name: str
     importance: NDArray[np.float64]
     multiple: int = 1
     least: int = 1
+    whole: bool = False
 
     @property
     def size(self) -> int:
@@ -61,7 +66,8 @@ def choose(
 
     Greedy on importance lost per cost saved, over all steps down to any smaller size of any group (Shen et al. 2022,
     "Structural pruning via latency-saliency knapsack", takes the same two figures). The path does not depend on the
-    goal: a lower goal goes further on it, so no group ever grows when less is asked for.
+    goal; from every place on it the cheapest single step that reaches the goal is looked at, too, and the best end is
+    taken. So a lower goal never loses less.
 
     Args:
         groups: What may shrink, importances in one unit.
@@ -78,16 +84,20 @@ def choose(
         raise ConfigError(f"a goal of {goal:g} of the present cost", hint="give a share above 0, at most 1")
     state = _State(groups, tuple(layers), cost, rest)
     paths = {group.name: ladder(group, align) for group in groups}
+    best: Choice | None = None
     while state.relative > goal:
-        step = _best(state, groups, paths)
-        if step is None:
-            return state.choice(met=False)
-        state.take(*step)
-    return state.choice(met=True)
+        steps = list(_steps(state, groups, paths))
+        if not steps:
+            return best or state.choice(met=False)
+        best = _better(best, _finished(state, steps, goal))
+        state.take(min(steps))
+    return _better(best, state.choice(met=True)) or state.choice(met=True)
 
 
 def ladder(group: Choosable, align: int) -> tuple[int, ...]:
     """Returns the sizes a group may have below its own, the largest first: multiples of `align` and of its own."""
+    if group.whole:
+        return (0,) if group.least == 0 else ()
     unit = int(np.lcm(max(align, 1), max(group.multiple, 1)))
     least = max(group.least, 1)
     return tuple(range((group.size - 1) // unit * unit, least - 1, -unit)) if unit < group.size else ()
@@ -135,9 +145,9 @@ class _State:
         total = self.losses[name]
         return float(total[len(total) - 1 - size] - total[len(total) - 1 - self.sizes[name]])
 
-    def take(self, name: str, size: int) -> None:
-        self.sizes[name] = size
-        for i in self.touched[name]:
+    def take(self, step: _Step) -> None:
+        self.sizes[step.group] = step.size
+        for i in self.touched[step.group]:
             self.costs[i] = self.cost(self.layers[i], self.sizes)
 
     def choice(self, *, met: bool) -> Choice:
@@ -145,17 +155,42 @@ class _State:
         return Choice(dict(self.sizes), self.relative, lost, met)
 
 
-def _best(state: _State, groups: Sequence[Choosable], paths: Mapping[str, tuple[int, ...]]) -> tuple[str, int] | None:
-    """Returns the step that loses least per cost saved; a step that saves nothing is none."""
-    best: tuple[float, str, int] | None = None
+@dataclass(frozen=True, slots=True, order=True)
+class _Step:
+    """One group made smaller; ordered by what it loses for what it saves."""
+
+    price: float
+    group: str
+    size: int
+    lost: float
+    saved: float
+
+
+def _steps(state: _State, groups: Sequence[Choosable], paths: Mapping[str, tuple[int, ...]]) -> Iterator[_Step]:
+    """Yields every step from here that saves something."""
     for group in groups:
         for size in paths[group.name]:
             if size >= state.sizes[group.name]:
                 continue
-            saved = state.saved(group.name, size)
-            if saved <= 1e-9 * state.whole:
-                continue
-            price = state.lost(group.name, size) / saved
-            if best is None or price < best[0]:
-                best = (price, group.name, size)
-    return None if best is None else best[1:]
+            saved, lost = state.saved(group.name, size), state.lost(group.name, size)
+            if saved > _NOTHING * state.whole:
+                yield _Step(lost / saved, group.name, size, lost, saved)
+
+
+def _finished(state: _State, steps: Sequence[_Step], goal: float) -> Choice | None:
+    """Returns where the cheapest step that reaches the goal at once leads to."""
+    needed = (state.relative - goal) * state.whole
+    enough = [step for step in steps if step.saved >= needed]
+    if not enough:
+        return None
+    step = min(enough, key=lambda s: (s.lost, s.group, s.size))
+    here = state.choice(met=True)
+    relative = here.relative - step.saved / state.whole
+    return Choice({**here.sizes, step.group: step.size}, relative, here.lost + step.lost, met=True)
+
+
+def _better(one: Choice | None, other: Choice | None) -> Choice | None:
+    """Returns the one that loses less; of equals, the first."""
+    if one is None or other is None:
+        return one or other
+    return other if other.lost < one.lost else one

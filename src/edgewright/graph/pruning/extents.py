@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import onnx_ir as ir
 
 from edgewright.core.costs import Extent, LayerShape
 from edgewright.graph.cost import node_macs
+from edgewright.graph.pruning.branches import find_branches
 from edgewright.graph.shapes import static_shape
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def layer_shapes(model: ir.Model, groups: Sequence[Group], remove: Remover) -> t
             if before is not None:
                 _note(found[node.name or ""], group.name, before, _figures(node), step)
     sizes = {group.name: group.size for group in groups}
-    return tuple(_shape(node, whole[node.name or ""], found[node.name or ""], sizes) for node in model.graph)
+    shapes = (_shape(node, whole[node.name or ""], found[node.name or ""], sizes) for node in model.graph)
+    branches = find_branches(model)
+    return tuple(replace(s, branches=tuple(b.name for b in branches if s.node in b.nodes)) for s in shapes)
 
 
 def _note(
@@ -87,13 +90,21 @@ def _size(value: ir.Value) -> int:
 def _shape(
     node: ir.Node, whole: _Figures, changes: Mapping[str, tuple[float, float, float]], sizes: Mapping[str, int]
 ) -> LayerShape:
-    extents = []
-    for index, at_full in enumerate((whole.inputs, whole.outputs, whole.depth)):
+    def extent(index: int, at_full: float) -> Extent:
         per = {group: change[index] for group, change in changes.items() if change[index]}
-        extents.append(Extent(at_full - sum(each * sizes[group] for group, each in per.items()), per))
+        return Extent(at_full - sum(each * sizes[group] for group, each in per.items()), per)
+
     macs = whole.outputs * whole.depth
     stored = max((_size(v) for v in node.inputs if v is not None and v.is_initializer()), default=0)
-    return LayerShape(node.name or "", node.op_type, _kind(node), *extents, weights=stored / macs if macs else 0.0)
+    return LayerShape(
+        node=node.name or "",
+        op=node.op_type,
+        kind=_kind(node),
+        inputs=extent(0, whole.inputs),
+        outputs=extent(1, whole.outputs),
+        depth=extent(2, whole.depth),
+        weights=stored / macs if macs else 0.0,
+    )
 
 
 def _kind(node: ir.Node) -> str:
