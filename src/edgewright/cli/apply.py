@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from edgewright.core.recipe import StepSpec
 
 
 def apply(
@@ -36,10 +41,24 @@ def apply(
     steps = tuple(parse_step(text) for text in passes or ())
     target = parse_step(compile_for) if compile_for else None
     loaded = load_project(project) if project else None
-    made = apply_passes(Job(model, steps, out, loaded, target, keep_steps))
+    with _watching(steps, silent=as_json) as progress:
+        made = apply_passes(Job(model, steps, out, loaded, target, keep_steps), progress=progress)
     if as_json:
         typer.echo(json.dumps(encode(made)))
         return
     typer.echo(f"wrote {made.model}: {' > '.join(made.steps)}")
     if made.artifact is not None:
         typer.echo(f"artifact: {made.artifact}")
+
+
+@contextmanager
+def _watching(steps: Sequence[StepSpec], *, silent: bool) -> Iterator[Callable[[float, str], None] | None]:
+    """Shows how far a long pass is, with the remaining time: an epoch, its loss and its score."""
+    if silent or not steps:
+        yield None
+        return
+    from edgewright.report.terminal import SearchProgress
+
+    with SearchProgress() as watcher:
+        watcher.phase(" > ".join(step.name for step in steps))
+        yield watcher.progress

@@ -13,7 +13,7 @@ from edgewright.core.recipe import StepSpec
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import data_digest, data_spec
 from edgewright.engine import registry
-from edgewright.engine.execute import Executor, Input, Result
+from edgewright.engine.execute import Executor, Input, Progress, Result
 from edgewright.errors import ConfigError, UsageError
 from edgewright.project.config import ModelConfig, Project
 from edgewright.project.question import kind_of
@@ -65,8 +65,13 @@ class Job:
     keep_steps: bool = False
 
 
-def apply_passes(job: Job, *, cache: Cache | None = None) -> Applied:
+def apply_passes(job: Job, *, cache: Cache | None = None, progress: Progress | None = None) -> Applied:
     """Runs the passes and writes what they made; nothing half-written stays.
+
+    Args:
+        job: What to do.
+        cache: Where results are kept; the user's own by default.
+        progress: Told how far the pass at work is, 0 to 1, and what it does.
 
     Raises:
         UsageError: `job.out` is an ONNX file and more than that was asked for.
@@ -78,7 +83,7 @@ def apply_passes(job: Job, *, cache: Cache | None = None) -> Applied:
     seed = job.project.file.seed if job.project else 0
     with cache.shared(), tempfile.TemporaryDirectory(prefix="edgewright-") as work:
         root = job.project.root if job.project else Path.cwd()
-        executor = Executor(cache, root, local_device(), seed=seed)
+        executor = Executor(cache, root, local_device(), seed=seed, progress=progress)
         imported = _imported(job, executor, Path(work))
         data = _data(job.project, read(imported, "import.json", Imported).inputs, Path(work))
         made: list[tuple[str, Result]] = [("import", imported)]
