@@ -37,12 +37,11 @@ def figures(families: Sequence[Family] = FAMILIES, widths: Sequence[float] = WID
 def figures_of(student: Student) -> Figures:
     """Builds one student for the example of its family and counts; nothing is computed."""
     import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
     interface = student.family.example
     spec = interface.inputs[0]
-    with FakeTensorMode(), FlopCounterMode(display=False) as counter, torch.no_grad():
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         network = build(student, interface)
         network(torch.zeros((1, *(int(size) for size in spec.shape[1:])), dtype=getattr(torch, spec.dtype)))
     parameters = sum(parameter.numel() for parameter in network.parameters())
