@@ -15,7 +15,10 @@ Cost = Callable[[LayerShape, Mapping[str, int]], float]
 """What one operator costs at some sizes: microseconds, multiply-accumulates or weights."""
 
 
+Paths = Mapping[str, tuple[int, ...]]
 _NOTHING = 1e-9
+_SWEEPS = 10
+_NEAR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def choose(
     Greedy on importance lost per cost saved, over all steps down to any smaller size of any group (Shen et al. 2022,
     "Structural pruning via latency-saliency knapsack", takes the same two figures). The path does not depend on the
     goal; from every place on it the cheapest single step that reaches the goal is looked at, too, and the best end is
-    taken. So a lower goal never loses less.
+    taken. Then single steps are tried that make room for others to grow again, as long as less is lost.
 
     Args:
         groups: What may shrink, importances in one unit.
@@ -82,16 +85,62 @@ def choose(
     """
     if not 0 < goal <= 1:
         raise ConfigError(f"a goal of {goal:g} of the present cost", hint="give a share above 0, at most 1")
-    state = _State(groups, tuple(layers), cost, rest)
+    state = State(groups, tuple(layers), cost, rest)
     paths = {group.name: ladder(group, align) for group in groups}
+    found = descend(state, groups, paths, goal)
+    return improve(state, found, groups, paths, goal) if found.met else found
+
+
+def descend(state: State, groups: Sequence[Choosable], paths: Paths, goal: float) -> Choice:
+    """Goes down the greedy path, and returns the best end on it or one step beside it.
+
+    A lower goal never loses less here: it goes further on the same path, and has fewer ends to choose from.
+    """
     best: Choice | None = None
     while state.relative > goal:
         steps = list(_steps(state, groups, paths))
         if not steps:
             return best or state.choice(met=False)
         best = _better(best, _finished(state, steps, goal))
-        state.take(min(steps))
+        step = min(steps)
+        state.put(step.group, step.size)
     return _better(best, state.choice(met=True)) or state.choice(met=True)
+
+
+def improve(state: State, found: Choice, groups: Sequence[Choosable], paths: Paths, goal: float) -> Choice:
+    """Takes one more step down wherever what then may grow again is worth more; never loses more than `found`."""
+    best = _grown(state, found, groups, paths, goal)
+    for _ in range(_SWEEPS):
+        before = best
+        for group in groups:
+            lower = [size for size in paths[group.name] if size < best.sizes[group.name]][:_NEAR]
+            for size in lower:
+                tried = Choice({**best.sizes, group.name: size}, 0.0, 0.0, met=True)
+                best = _better(best, _grown(state, tried, groups, paths, goal)) or best
+        if best is before:
+            break
+    return best
+
+
+def _grown(state: State, start: Choice, groups: Sequence[Choosable], paths: Paths, goal: float) -> Choice:
+    """Lets groups grow again, the most importance for its cost first, as far as the goal allows."""
+    for name, size in start.sizes.items():
+        state.put(name, size)
+    while ups := list(_ups(state, groups, paths, (goal - state.relative) * state.whole)):
+        _, name, size = max(ups)
+        state.put(name, size)
+    return state.choice(met=state.relative <= goal)
+
+
+def _ups(state: State, groups: Sequence[Choosable], paths: Paths, room: float) -> Iterator[tuple[float, str, int]]:
+    """Yields the next sizes up that cost no more than there is room for, with what they bring for their cost."""
+    for group in groups:
+        above = [size for size in (group.size, *paths[group.name]) if size > state.sizes[group.name]]
+        if not above:
+            continue
+        cost, gain = -state.saved(group.name, above[-1]), -state.lost(group.name, above[-1])
+        if cost <= room and gain > 0:
+            yield gain / max(cost, _NOTHING * state.whole), group.name, above[-1]
 
 
 def ladder(group: Choosable, align: int) -> tuple[int, ...]:
@@ -110,7 +159,7 @@ def kept_channels(importance: NDArray[np.float64], size: int) -> tuple[int, ...]
 
 
 @dataclass(slots=True)
-class _State:
+class State:
     """Sizes on the way down, and what every operator costs at them."""
 
     groups: Sequence[Choosable]
@@ -134,23 +183,28 @@ class _State:
 
     @property
     def relative(self) -> float:
+        """Cost at these sizes relative to the whole model's."""
         return (self.rest + sum(self.costs)) / self.whole
 
     def saved(self, name: str, size: int) -> float:
+        """Returns the cost saved by giving a group another size."""
         smaller = {**self.sizes, name: size}
         return sum(self.costs[i] - self.cost(self.layers[i], smaller) for i in self.touched[name])
 
     def lost(self, name: str, size: int) -> float:
-        """Importance of what goes between the present size and `size`."""
+        """Returns the importance of what goes between the present size and `size`; negative for a larger one."""
         total = self.losses[name]
         return float(total[len(total) - 1 - size] - total[len(total) - 1 - self.sizes[name]])
 
-    def take(self, step: _Step) -> None:
-        self.sizes[step.group] = step.size
-        for i in self.touched[step.group]:
-            self.costs[i] = self.cost(self.layers[i], self.sizes)
+    def put(self, name: str, size: int) -> None:
+        """Gives a group a size."""
+        if self.sizes[name] != size:
+            self.sizes[name] = size
+            for i in self.touched[name]:
+                self.costs[i] = self.cost(self.layers[i], self.sizes)
 
     def choice(self, *, met: bool) -> Choice:
+        """Returns these sizes."""
         lost = sum(float(self.losses[g.name][g.size - self.sizes[g.name]]) for g in self.groups)
         return Choice(dict(self.sizes), self.relative, lost, met)
 
@@ -166,7 +220,7 @@ class _Step:
     saved: float
 
 
-def _steps(state: _State, groups: Sequence[Choosable], paths: Mapping[str, tuple[int, ...]]) -> Iterator[_Step]:
+def _steps(state: State, groups: Sequence[Choosable], paths: Paths) -> Iterator[_Step]:
     """Yields every step from here that saves something."""
     for group in groups:
         for size in paths[group.name]:
@@ -177,7 +231,7 @@ def _steps(state: _State, groups: Sequence[Choosable], paths: Mapping[str, tuple
                 yield _Step(lost / saved, group.name, size, lost, saved)
 
 
-def _finished(state: _State, steps: Sequence[_Step], goal: float) -> Choice | None:
+def _finished(state: State, steps: Sequence[_Step], goal: float) -> Choice | None:
     """Returns where the cheapest step that reaches the goal at once leads to."""
     needed = (state.relative - goal) * state.whole
     enough = [step for step in steps if step.saved >= needed]
