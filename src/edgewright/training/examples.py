@@ -125,7 +125,7 @@ def load_examples(
 def _samples(
     data: Data, split: str, count: int
 ) -> Iterator[tuple[str, Mapping[str, NDArray[Any]], Any, Mapping[str, Any]]]:
-    dataset = data.dataset(split)
+    dataset = data.dataset(split).spread(count)
     chosen = set(np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist())
     for index, sample in enumerate(dataset):
         if index in chosen:

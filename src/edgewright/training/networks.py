@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from edgewright.errors import ConfigError
 from edgewright.graph.batch import batch_of, free_batch
-from edgewright.graph.bridge import to_torch
+from edgewright.graph.bridge import fuse, to_torch
 from edgewright.graph.initializers import add_initializer
 from edgewright.graph.load import tensor_specs
 from edgewright.training.norms import make_trainable
@@ -21,7 +21,7 @@ _ROLES = ("", "scale", "offset", "mean", "variance")
 """Inputs of BatchNormalization."""
 
 
-def open_network(model: ir.Model, *, outputs: Sequence[str] | None = None) -> fx.GraphModule:
+def open_network(model: ir.Model, *, outputs: Sequence[str] | None = None, fused: bool = False) -> fx.GraphModule:
     """Converts `model` for training: it takes any number of samples, and its batch norm is trainable.
 
     Where the graph only works for the batch it was exported with, samples go through it one by one, batch norm with
@@ -30,6 +30,8 @@ def open_network(model: ir.Model, *, outputs: Sequence[str] | None = None) -> fx
     Args:
         model: Changed by `own_weights`; `bridge.write_back(network, model)` brings the trained weights into it.
         outputs: Names of the tensors that the network returns, such as `heads.logits_of(model)`.
+        fused: Compute attention and the like by one operator of PyTorch each (`bridge.fuse`): faster, and tensors
+            inside of them have no name.
 
     Raises:
         SourceError: An operator cannot be converted; the message names its node. Nothing has been trained then.
@@ -46,6 +48,8 @@ def open_network(model: ir.Model, *, outputs: Sequence[str] | None = None) -> fx
     if fixed is None or free is not None:
         network = to_torch(free or model, outputs=outputs)
         make_trainable(network)
+        if fused:
+            fuse(network)
         if fixed is None or _same_alone(network, model):
             return network
     return _one_by_one(to_torch(model, outputs=outputs), fixed)
@@ -57,7 +61,7 @@ def own_weights(model: ir.Model) -> None:
     Weights in Constant nodes become initialisers. Exporters store equal tensors once; each BatchNormalization gets
     its own, since its statistics will differ.
     """
-    LiftConstantsToInitializersPass()(model)
+    LiftConstantsToInitializersPass(size_limit=2)(model)
     taken: set[int] = set()
     for node in model.graph:
         if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
