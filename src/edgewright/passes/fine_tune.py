@@ -80,7 +80,7 @@ class FineTune:
                 f"the samples of [data.{split}] have no labels",
                 hint="label them, or learn without labels from a teacher: `distill`",
             )
-        network = open_network(model, outputs=logits_of(model))
+        network = open_network(model, outputs=logits_of(model), fused=True)
         specs = tensor_specs(model)[0]
         examples = load_examples(
             inputs["data"], specs, [split], self.limit, context.scratch / "examples", context.progress

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
 
-__all__ = ["claims", "oldest_opset", "run", "subgraph", "to_torch", "untie", "write_back"]
+__all__ = ["claims", "fuse", "oldest_opset", "run", "subgraph", "to_torch", "untie", "write_back"]
 
 
 def to_torch(
@@ -90,6 +90,20 @@ def run(module: torch.fx.GraphModule, feeds: Mapping[str, np.ndarray[Any, Any]])
     from edgewright.graph.bridge.parts import run_arrays
 
     return run_arrays(module, feeds)
+
+
+def fuse(module: torch.fx.GraphModule) -> int:
+    """Replaces chains of operators by the one that PyTorch has for them, in place: GELU and attention.
+
+    Tensors inside such a chain have no name any more; those that are outputs of the module, or read elsewhere, stay.
+    Results change by no more than rounding.
+
+    Returns:
+        How many chains.
+    """
+    from edgewright.graph.bridge.fusing import fuse_chains
+
+    return fuse_chains(module)
 
 
 def untie(model: ir.Model) -> tuple[str, ...]:

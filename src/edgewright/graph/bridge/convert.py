@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import torch
 from onnx_ir.passes.common import InlinePass
 from torch import fx, nn
 
 from edgewright.errors import SourceError
 from edgewright.graph.bridge import control, operators
-from edgewright.graph.bridge.elements import to_tensor
+from edgewright.graph.bridge.elements import to_array, to_tensor
+from edgewright.graph.bridge.folding import Folding, Sizes, inferred_sizes
 from edgewright.graph.bridge.operators import FACTS, OPERATORS, Signature
 from edgewright.graph.bridge.paths import attach
 from edgewright.graph.opset import opset
@@ -35,7 +37,9 @@ def convert(
     if inputs is not None:
         given = [_find(values, name) for name in inputs]
     wanted = list(model.graph.outputs) if outputs is None else [_find(values, name) for name in outputs]
-    return build(model.graph, given, wanted, opset(model), straight_through=straight_through)
+    sized = any(node.op_type == "Shape" for node in model.graph)
+    shapes = inferred_sizes(model) if sized else {}
+    return build(model.graph, given, wanted, opset(model), straight_through=straight_through, shapes=shapes)
 
 
 def check(model: ir.Model) -> None:
@@ -73,14 +77,28 @@ def _fault(node: ir.Node, version: int) -> str:
 
 
 def build(
-    graph: ir.Graph, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], version: int, *, straight_through: bool
+    graph: ir.Graph,
+    inputs: Sequence[ir.Value],
+    outputs: Sequence[ir.Value],
+    version: int,
+    *,
+    straight_through: bool,
+    shapes: Mapping[str, Sizes] | None = None,
 ) -> fx.GraphModule:
     """Converts the part of `graph` that computes `outputs` from `inputs`.
+
+    Args:
+        graph: A graph or a nested one.
+        inputs: Tensors given.
+        outputs: Tensors returned.
+        version: Opset.
+        straight_through: As for `to_torch`.
+        shapes: Name of a tensor -> its sizes, None for open ones.
 
     Raises:
         SourceError: An output depends on an input of the graph that is not given.
     """
-    builder = _Builder(version, straight_through=straight_through)
+    builder = _Builder(version, shapes or {}, straight_through=straight_through)
     for value in inputs:
         builder.placeholder(value)
     for node in _needed(graph, inputs, outputs):
@@ -91,8 +109,9 @@ def build(
 class _Builder:
     """One fx graph in the making, and the module that holds its tensors."""
 
-    def __init__(self, version: int, *, straight_through: bool) -> None:
+    def __init__(self, version: int, shapes: Mapping[str, Sizes], *, straight_through: bool) -> None:
         self.version = version
+        self.folding = Folding(shapes, _untrained, self._evaluate)
         self.straight_through = straight_through
         self.root = nn.Module()
         self.graph = fx.Graph()
@@ -105,7 +124,7 @@ class _Builder:
 
     def add(self, node: ir.Node) -> None:
         handed_on = node.op_type == "Identity" and origin(node.outputs[0]) is not node.outputs[0]
-        if node.op_type == "Constant" or handed_on:
+        if node.op_type == "Constant" or handed_on or self.folding.visit(node):
             return
         made = self._control(node) if node.op_type in operators.CONTROL else self._call(node)
         made.meta["onnx"] = node.name
@@ -121,9 +140,25 @@ class _Builder:
         args = [self._argument(node, index, signature) for index in range(len(node.inputs))]
         while args and args[-1] is None and not signature.variadic:
             args.pop()
+        return self.graph.call_function(OPERATORS[node.op_type], tuple(args), self._keywords(node, signature))
+
+    def _keywords(self, node: ir.Node, signature: Signature) -> dict[str, Any]:
         attributes = {name: _plain(attribute) for name, attribute in node.attributes.items()}
-        attributes.update(_facts(node, signature, self.version, straight_through=self.straight_through))
-        return self.graph.call_function(OPERATORS[node.op_type], tuple(args), attributes)
+        return attributes | dict(_facts(node, signature, self.version, straight_through=self.straight_through))
+
+    def _evaluate(self, node: ir.Node, arrays: Sequence[np.ndarray[Any, Any] | None]) -> np.ndarray[Any, Any] | None:
+        """Computes a node in advance; what cannot be computed is left to fail, or not, when the module runs."""
+        plain = all(array is None or array.dtype.kind in "fiub" for array in arrays)
+        if not plain or node.op_type not in OPERATORS or node.op_type in _TUPLES:
+            return None
+        signature = operators.signature(node.op_type)
+        args = [None if a is None else _given(a, i, signature) for i, a in enumerate(arrays)]
+        try:
+            with torch.no_grad():
+                result = OPERATORS[node.op_type](*args, **self._keywords(node, signature))
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            return None
+        return to_array(result) if isinstance(result, torch.Tensor) else None
 
     def _control(self, node: ir.Node) -> fx.Node:
         """Adds a node with bodies as a module of its own, which takes what the bodies read from outside."""
@@ -156,12 +191,14 @@ class _Builder:
 
     def finish(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> fx.GraphModule:
         self.graph.output(tuple(self._tensor(value, trainable=True) for value in outputs))
+        self.graph.eliminate_dead_code(lambda node: node.op not in ("call_function", "get_attr"))
         self.graph.lint()
+        read = {node.target for node in self.graph.nodes if node.op == "get_attr"}
         module = fx.GraphModule(self.root, self.graph)
         module.meta.update(
             inputs=tuple(str(v.name) for v in inputs),
             outputs=tuple(str(v.name) for v in outputs),
-            initialisers=dict(self.paths),
+            initialisers={name: path for name, path in self.paths.items() if path in read},
         )
         return module
 
@@ -169,16 +206,18 @@ class _Builder:
         value = node.inputs[index]
         if value is None:
             return None
-        array = None if value in self.made else fixed(value)
-        if array is not None and (index in signature.fixed or (index in signature.scalars and array.ndim == 0)):
+        array = None if value in self.made else self._fixed(value)
+        if array is not None and _as_numbers(array, index, signature):
             return array.tolist()
+        if node.op_type == "Reshape" and index == 1 and (shape := self.folding.reshaped(value)) is not None:
+            return shape
         return self._tensor(value, trainable=index not in signature.buffers)
 
     def _tensor(self, value: ir.Value, *, trainable: bool) -> fx.Node:
         value = value if value in self.made else origin(value)
         if value in self.made:
             return self.made[value]
-        array = fixed(value)
+        array = self._fixed(value)
         assert array is not None, value
         tensor = to_tensor(array, value.const_value.dtype if value.const_value is not None else None)
         stored = value.producer() is None
@@ -189,9 +228,30 @@ class _Builder:
         self._name(self.graph.get_attr(path), value)
         return self.made[value]
 
+    def _fixed(self, value: ir.Value) -> np.ndarray[Any, Any] | None:
+        folded = self.folding.array(value)
+        return fixed(value) if folded is None else folded
+
     def _name(self, node: fx.Node, value: ir.Value) -> None:
         node.meta["tensor"] = value.name
         self.made[value] = node
+
+
+def _as_numbers(array: np.ndarray[Any, Any], index: int, signature: Signature) -> bool:
+    return index in signature.fixed or (index in signature.scalars and array.ndim == 0)
+
+
+def _given(array: np.ndarray[Any, Any], index: int, signature: Signature) -> Any:
+    return array.tolist() if _as_numbers(array, index, signature) else to_tensor(array)
+
+
+def _untrained(value: ir.Value) -> np.ndarray[Any, Any] | None:
+    """Returns a constant that no training changes: any but a stored floating tensor with axes."""
+    source = origin(value)
+    tensor = source.const_value
+    if source.producer() is None and tensor is not None and tensor.dtype.is_floating_point() and len(tensor.shape):
+        return None
+    return fixed(value)
 
 
 def _scan(node: ir.Node, body: nn.Module) -> tuple[control.Scan, int]:

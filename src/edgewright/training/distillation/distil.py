@@ -37,7 +37,7 @@ LOOKED_AT = 64
 
 
 def _open(model: ir.Model, outputs: Sequence[str]) -> fx.GraphModule:
-    return open_network(model, outputs=outputs)
+    return open_network(model, outputs=outputs, fused=True)
 
 
 def distil(

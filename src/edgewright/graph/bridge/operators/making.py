@@ -16,7 +16,8 @@ Filling = tuple[Sequence[float], int]
 
 def constant_of_shape(shape: Ints, *, value: Filling = ([0.0], 1)) -> Tensor:
     (number,), kind = value
-    return torch.full(ints(shape), number, dtype=torch_dtype(kind))
+    device = shape.device if isinstance(shape, Tensor) else None
+    return torch.full(ints(shape), number, dtype=torch_dtype(kind), device=device)
 
 
 def range_(start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = 1) -> Tensor:
