@@ -77,6 +77,7 @@ def gather(node: ir.Node, scene: Scene) -> None:
     indices = numbers(node.inputs[1])
     if indices is None:
         scene.fix(axes[axis], node, "looks rows up along it")
+        scene.role(node.inputs[0], -1, "makes", node)
         taken: Axes = [still(size) for size in scene.shape(node.inputs[1])]
     elif indices.ndim == 1:
         taken = [axes[axis][indices]]

@@ -91,6 +91,8 @@ def _pair(model: ir.Model, axes: Mapping[str, bool], one: int, other: int) -> Si
 def _bind(model: ir.Model, names: Mapping[str, int], default: int) -> _Binding:
     """Binds free axes and works out what the graph then computes from sizes alone."""
     bound = bind_axes(model, names, default=default, computed=False)
+    if _stand_in(bound):
+        bound = infer_shapes(bound)
     known: dict[str, NDArray[Any]] = {}
     while True:  # sizes make integers known, and those make sizes known
         sizes = _sizes(bound)
@@ -103,6 +105,16 @@ def _bind(model: ir.Model, names: Mapping[str, int], default: int) -> _Binding:
             ir.convenience.replace_all_uses_with(value, constant, replace_graph_outputs=False)
         known = found
         bound = infer_shapes(bound)
+
+
+def _stand_in(model: ir.Model) -> int:
+    """Lets Identity stand for operators that keep sizes and that shape inference knows nothing of; returns how many."""
+    nodes = [node for node in model.graph if node.op_type == "GroupNormalization"]
+    for node in nodes:
+        node.op_type = "Identity"
+        node.resize_inputs(1)
+        node.attributes.clear()
+    return len(nodes)
 
 
 def _evaluated(model: ir.Model, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
