@@ -45,11 +45,13 @@ def _register() -> None:
         targets,
         toolchain,
         trace,
+        tune,
         why,
     )
 
     app.command("optimize")(optimize.optimize)
     app.command("distill")(distill.distill)
+    app.command("tune")(tune.tune)
     app.command("diff")(diff.diff)
     app.add_typer(ci.app, name="ci", help="Continuous integration: a workflow that optimises, checks and compares.")
     app.command("apply")(apply.apply)

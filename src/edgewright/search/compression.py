@@ -189,7 +189,7 @@ class _Climb:
         refused = ""
         if limit is not None and seconds >= limit and training not in self.trained:
             refused = f"{seconds:.0f} s of training were spent, time_limit is {limit:.0f} s"
-        candidate = yield Rung(name, Recipe(title, tuple(passes)), self.target, refused, notes)
+        candidate = yield Rung(name, Recipe(title, tuple(passes)), self.target, refused, notes, tentative=True)
         self.trained.add(training)
         self.spent |= {str(r.key): r.seconds for r in candidate.lineage if r.step in TRAINING_PASSES}
         return candidate

@@ -83,6 +83,7 @@ class Rung:
         target: The target with its fields.
         refused: Why it is not worth trying; empty to try it.
         notes: For the candidate that comes of it.
+        tentative: A value that a pass refuses fails the candidate and nothing else: the search chose it, not the user.
     """
 
     name: str
@@ -90,3 +91,4 @@ class Rung:
     target: StepSpec
     refused: str = ""
     notes: tuple[str, ...] = ()
+    tentative: bool = False

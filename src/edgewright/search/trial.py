@@ -97,9 +97,10 @@ class Trials:
             return replace(start, verdict=REFUSED, why=rung.refused)
         try:
             return self._judged(rung, start, target)
-        except _NOT_THE_CANDIDATES_FAULT:
-            raise
         except EdgewrightError as error:
+            chosen = rung.tentative and isinstance(error, ConfigError)
+            if isinstance(error, _NOT_THE_CANDIDATES_FAULT) and not chosen:
+                raise
             return replace(start, verdict=FAILED, why=error.message.splitlines()[0], error=str(error))
 
     def retime(self, candidate: Candidate, artifact: Result, target: TargetSpec, threads: int, batch: int) -> Candidate:
