@@ -70,7 +70,7 @@ def test_padding_says_nothing_to_a_transformer() -> None:
     ids = torch.tensor([[3, 7, 9, *[0] * 9]])
     with torch.no_grad():
         before = network(ids)
-        network.table.weight[0] += 5.0
+        network.get_parameter("table.weight")[0] += 5.0
         assert torch.allclose(network(ids), before, atol=1e-5)
         assert not torch.allclose(network(ids.roll(1, 1)), before, atol=1e-5)
 

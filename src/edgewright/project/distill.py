@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgewright.core.codec import encode_json
+from edgewright.core.codec import encode, encode_json
 from edgewright.core.data import PairedDifference, QualityFigure
 from edgewright.core.measurement import Quality, Ratio, Timing
 from edgewright.core.recipe import StepSpec
@@ -32,6 +32,7 @@ from edgewright.training.students.catalogue import find, listed
 RESULT_FILE = "distilled.json"
 CLEAN_UP = StepSpec("clean-up")
 _TARGET = StepSpec("onnxruntime")
+TEACHER = "teacher"
 _TOKENS = "int"
 
 
@@ -153,14 +154,14 @@ class _Distilling:
         self.runner = PassRunner(self.executor, self.data, limit)
         passes = (StepSpec("student", self.job.student), StepSpec("distill", self.job.training), CLEAN_UP)
         trained = self.runner.run(teacher, passes)
-        reference = self._compiled(self.runner.run(teacher, (CLEAN_UP,)))
-        judged = self._judged(reference)
-        student = str(self.job.student.get("network", "student"))
-        sides = [self._side("teacher", teacher, reference, judged, None)]
-        sides.append(self._side(student, trained, self._compiled(trained), judged, reference))
-        quantised = self._quantised(trained, specs.inputs) if self.job.int8 else None
-        if quantised is not None:
-            sides.append(self._side(f"{student}, INT8", quantised, self._compiled(quantised), judged, reference))
+        self.reference = self._compiled(self.runner.run(teacher, (CLEAN_UP,)))
+        self.judged = self._judged(self.reference)
+        student = Path(str(self.job.student.get("network", "student"))).name
+        sides = [self._side(TEACHER, teacher, (CLEAN_UP,)), self._side(student, trained, passes)]
+        int8 = self._int8(specs.inputs) if self.job.int8 else None
+        quantised = self.runner.run(trained, (int8,)) if int8 is not None else None
+        if int8 is not None and quantised is not None:
+            sides.append(self._side(f"{student}, INT8", quantised, (*passes, int8)))
         return self._written(trained, quantised, tuple(sides))
 
     def _teacher(self) -> Result:
@@ -189,17 +190,15 @@ class _Distilling:
         write_atomic(path, encode_json(spec))
         return Input(path, data_digest(spec)), "test", ("agreement",)
 
-    def _quantised(self, trained: Result, inputs: tuple[TensorSpec, ...]) -> Result:
+    def _int8(self, inputs: tuple[TensorSpec, ...]) -> StepSpec:
         """Dynamic INT8 for models of tokens, whose time goes into products; static INT8 for others."""
         if any(spec.dtype.startswith(_TOKENS) for spec in inputs):
-            return self.runner.run(trained, (StepSpec("dynamic-int8"),))
+            return StepSpec("dynamic-int8")
         schemes = registry.make("targets", self.job.target).schemes(local_device())  # type: ignore[attr-defined]
         if not schemes:
             hint = "leave --int8 out, or name another --target"
             raise ConfigError(f"{self.job.target.name} runs no integer kernels on this machine", hint=hint)
-        from edgewright.core.codec import encode
-
-        return self.runner.run(trained, (StepSpec("static-int8", {"scheme": encode(schemes[0])}),))
+        return StepSpec("static-int8", {"scheme": encode(schemes[0])})
 
     def _compiled(self, model: Result) -> Result:
         inputs = {"model": model.as_input(), "data": self.data}
@@ -215,30 +214,31 @@ class _Distilling:
             inputs["code"] = self.request.code
         return self.executor.run("measure", StepSpec("evaluate", config), inputs)
 
-    def _timed(self, artifact: Result, reference: Result) -> Timing:
+    def _timed(self, artifact: Result) -> Timing:
         config = {"threads": self.job.threads, "max_seconds": self.job.seconds, "split": self.split}
-        inputs = {"artifact": artifact.as_input(), "reference": reference.as_input(), "data": self.data}
+        inputs = {"artifact": artifact.as_input(), "reference": self.reference.as_input(), "data": self.data}
         return read(self.executor.run("measure", StepSpec("time", config), inputs), "timing.json", Timing)
 
-    def _side(self, title: str, model: Result, artifact: Result, judged: Result, reference: Result | None) -> Side:
-        """Scores and times one model; `judged` holds the teacher's outcomes."""
+    def _side(self, title: str, model: Result, passes: Sequence[StepSpec]) -> Side:
+        """Scores and times one model beside the teacher."""
         from edgewright.graph.cost import model_cost
         from edgewright.graph.load import load
         from edgewright.graph.shapes import infer_shapes
         from edgewright.measure.time import size_bytes
 
         cost = model_cost(infer_shapes(load(model.path)))
-        made = judged if reference is None else self._judged(artifact, judged)
-        quality = read(made, "quality.json", Quality)
+        teaches = title == TEACHER
+        artifact = self.reference if teaches else self._compiled(model)
+        quality = read(self.judged if teaches else self._judged(artifact, self.judged), "quality.json", Quality)
         return Side(
             title,
-            tuple(record.step for record in model.lineage[1:]),
+            tuple(map(str, passes)),
             cost.parameters,
             cost.macs,
             size_bytes(artifact.path),
             quality.figures[0],
             quality.difference[0] if quality.difference else None,
-            None if reference is None else self._timed(artifact, reference).speedup,
+            None if teaches else self._timed(artifact).speedup,
         )
 
     def _written(self, trained: Result, quantised: Result | None, sides: tuple[Side, ...]) -> Distilled:
