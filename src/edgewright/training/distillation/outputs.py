@@ -119,7 +119,9 @@ class DenseDetector:
         weight = self.seen(theirs)
         total = weight.sum().clamp(min=1.0)
         boxes = (self._pick(ours, self.boxes) - self._pick(theirs, self.boxes)) / self.spread.to(ours.device)
-        loss = self.box_weight * (F.smooth_l1_loss(boxes, torch.zeros_like(boxes), reduction="none").sum(-1) * weight)
+        loss = self.box_weight * (
+            F.smooth_l1_loss(boxes, torch.zeros_like(boxes), reduction="none", beta=0.1).sum(-1) * weight
+        )
         classes = _bernoulli(self._pick(ours, self.classes), self._pick(theirs, self.classes)).sum(-1)
         if self.objectness is None:
             return (loss.sum() + classes.sum()) / total

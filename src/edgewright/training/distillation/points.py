@@ -109,13 +109,14 @@ def _attention(student: ir.Value, teacher: ir.Value, weight: float) -> Point:
 
 
 def _alike(student: ir.Model, teacher: ir.Model) -> list[Pair]:
-    """Returns the last tensors of each spatial size, or the ends of residual blocks in models of sequences."""
+    """Returns the ends of residual blocks in models of sequences, else the last tensors of each spatial size."""
+    blocks = _by_depth(_blocks(student), _blocks(teacher))
+    if blocks:
+        return blocks
     ours, theirs = _last_of_sizes(student), _last_of_sizes(teacher)
     sizes = [size for size in ours if size in theirs]
-    if sizes:
-        sizes.sort(key=lambda size: size[0] * size[1])
-        return [_same_name(ours[size], theirs[size]) for size in sizes[:MOST_SIZES]]
-    return _by_depth(_blocks(student), _blocks(teacher))
+    sizes.sort(key=lambda size: size[0] * size[1])
+    return [_same_name(ours[size], theirs[size]) for size in sizes[:MOST_SIZES]]
 
 
 def _same_name(ours: list[ir.Value], theirs: list[ir.Value]) -> Pair:
