@@ -74,13 +74,13 @@ class FineTune:
                 "the model holds integers, whose gradients are zero",
                 hint="put `fine-tune` before the pass that quantises, or train with `qat` behind it",
             )
+        network = open_network(model, outputs=logits_of(model), fused=True)
         split = split_of(inputs["data"], self.split)
         if not open_data(inputs["data"]).has_labels(split):
             raise DataError(
                 f"the samples of [data.{split}] have no labels",
                 hint="label them, or learn without labels from a teacher: `distill`",
             )
-        network = open_network(model, outputs=logits_of(model), fused=True)
         specs = tensor_specs(model)[0]
         examples = load_examples(
             inputs["data"], specs, [split], self.limit, context.scratch / "examples", context.progress

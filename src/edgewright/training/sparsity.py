@@ -24,9 +24,12 @@ class Zeros:
 
     @classmethod
     def found(cls, network: nn.Module) -> Zeros:
-        """Finds the trainable weights of two axes or more of which a quarter or more is exactly zero."""
+        """Finds the trainable weights of two axes or more of which a quarter or more, not all, is exactly zero.
+
+        A weight that is zero throughout is one that training starts from.
+        """
         wide = [p for p in network.parameters() if p.requires_grad and p.dim() >= 2]
-        return cls({p: (p != 0).to(p.dtype) for p in wide if (p == 0).float().mean().item() >= LEAST})
+        return cls({p: (p != 0).to(p.dtype) for p in wide if LEAST <= (p == 0).float().mean().item() < 1})
 
     def put_back(self) -> None:
         """Zeroes them again, after a step of the optimiser."""
