@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import ConfigError
+from edgewright.report.distilled import catalogue_markdown
 from edgewright.training.students import interface as seams
 from edgewright.training.students.catalogue import FAMILIES, build, find, fitting, listed
-from edgewright.training.students.figures import figures_of
+from edgewright.training.students.figures import figures, figures_of
 from edgewright.training.students.interface import Interface
 from edgewright.training.students.layers import halvings
 
@@ -215,3 +217,10 @@ def test_no_map_is_halved_below_three(side: int, places: int) -> None:
     assert left >= min(side, 3)
     assert sum(stride == 2 for stride in strides) == places or -(-left // 2) < 3
     assert strides[0] == 2 or strides == (1,) * places
+
+
+@pytest.mark.slow
+def test_the_documented_catalogue_is_this_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "students.md").read_text()
+    assert catalogue_markdown(figures()) in page, "write the table of docs/how-to/students.md anew"
+    assert all(f"| `{family.name}` | {family.takes} |" in page for family in FAMILIES)

@@ -73,6 +73,15 @@ def catalogue_table(students: Sequence[Figures], console: Console | None = None)
     (console or Console()).print(table)
 
 
+def catalogue_markdown(students: Sequence[Figures]) -> str:
+    """Returns the catalogue as a table of a document."""
+    rows = [
+        f"| `{each.name}` | {each.takes} | {each.gives} | {count(each.parameters)} | {count(each.macs)} |"
+        for each in students
+    ]
+    return "\n".join(("| student | takes | gives | parameters | MACs |", "|---|---|---|---|---|", *rows))
+
+
 def count(number: int) -> str:
     """Returns a number in thousands or millions, three digits."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
