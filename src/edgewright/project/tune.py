@@ -113,8 +113,7 @@ def tune(project: Project, options: Options, *, cache: Cache | None = None, obse
     cache = cache or Cache.default()
     folder = project.output / FOLDER
     url = storages.chosen(options.storage, folder)
-    storage = storages.open_storage(url, options.heartbeat)
-    with storages.nothing_told(url), cache.shared():
+    with storages.open_storage(url, options.heartbeat) as storage, cache.shared():
         session = _begin(project, options, cache, observer)
         study = open_study(session.plan, storage, options.worker)
         if options.workers > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,62 +32,62 @@ def attempt(number: int, values: Mapping[Place, Plain]) -> Outcome:
     return Outcome((), "met", 1 - abs(math.log10(rate) + 2) / 10 + epochs / 1000, 9.0 - epochs, 1.0, 9.0)
 
 
+@contextmanager
 def session(folder: Path, objective: str = QUALITY, name: str = "s"):
     plan = Plan(name, PARAMETERS, objective, seed=3, heartbeat=1)
-    return plan, open_study(plan, storages.open_storage(f"sqlite:///{folder / 'study.db'}", 1))
+    with storages.open_storage(f"sqlite:///{folder / 'study.db'}", 1) as storage:
+        yield plan, open_study(plan, storage)
 
 
 @pytest.mark.slow
 def test_values_stay_in_their_ranges_and_the_study_goes_on_where_it_was(tmp_path: Path) -> None:
-    plan, study = session(tmp_path)
-    work(study, plan, 3, attempt)
-    assert len(tried(study)) == 3
-    plan, again = session(tmp_path)
-    work(again, plan, 9, attempt)
-    found = tried(again)
+    with session(tmp_path) as (plan, study):
+        work(study, plan, 2, attempt)
+        assert len(tried(study)) == 2
+    with session(tmp_path) as (plan, study):
+        work(study, plan, 9, attempt)
+        found = tried(study)
+        assert set(importance(study, plan)) == {"rate", "epochs", "norm"}
     assert len(found) == 9
     for trial in found:
         assert 1e-4 <= trial.values["rate"] <= 1
         assert trial.values["epochs"] in range(1, 9)
         assert isinstance(trial.values["epochs"], int)
         assert trial.values["norm"] in ("train", "frozen")
-    assert found == tried(session(tmp_path)[1])  # nothing asked, nothing done
-    assert set(importance(again, plan)) == {"rate", "epochs", "norm"}
 
 
 @pytest.mark.slow
 def test_two_objectives_have_two_values(tmp_path: Path) -> None:
-    plan, study = session(tmp_path, BOTH, "both")
-    work(study, plan, 2, attempt)
-    assert [len(trial.values) for trial in study.get_trials() if trial.values] == [2, 2]
+    with session(tmp_path, BOTH, "both") as (plan, study):
+        work(study, plan, 2, attempt)
+        assert [len(trial.values) for trial in study.get_trials()] == [2, 2]
 
 
 @pytest.mark.slow
 def test_what_stops_a_worker_leaves_its_trial_to_the_next(tmp_path: Path) -> None:
-    plan, study = session(tmp_path)
     asked: list[Mapping[Place, Plain]] = []
 
     def stopped(number: int, values: Mapping[Place, Plain]) -> Outcome:
         asked.append(values)
         raise StepFailed("no space left", hint="make room")
 
-    with pytest.raises(StepFailed):
+    with session(tmp_path) as (plan, study), pytest.raises(StepFailed):
         work(study, plan, 1, stopped)
-    assert [trial.state for trial in tried(study)] == ["failed", "waiting"]
-    plan, again = session(tmp_path)
-    work(again, plan, 1, attempt)
-    last = tried(again)[-1]
+    with session(tmp_path) as (plan, study):
+        assert [trial.state for trial in tried(study)] == ["failed", "waiting"]
+        work(study, plan, 1, attempt)
+        last = tried(study)[-1]
     assert last.state == "complete"
-    assert last.values == {"rate": asked[0][("rate",)], "epochs": asked[0][("epochs",)], "norm": asked[0][("norm",)]}
+    assert last.values == {name: asked[0][(name,)] for name in ("rate", "epochs", "norm")}
 
 
 @pytest.mark.slow
 def test_the_same_seed_asks_for_the_same_values(tmp_path: Path) -> None:
     values = []
     for folder in (tmp_path / "one", tmp_path / "two"):
-        plan, study = session(folder)
-        work(study, plan, 2, attempt)
-        values.append([trial.values for trial in tried(study)])
+        with session(folder) as (plan, study):
+            work(study, plan, 2, attempt)
+            values.append([trial.values for trial in tried(study)])
     assert values[0] == values[1]
 
 
@@ -107,12 +108,12 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_no_database_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mysql://me:\\*\\*\\*@host/db"):
-        storages.open_storage("mysql://me:s3cret@host/db")
+        storages.open_storage("mysql://me:s3cret@host/db").__enter__()
     with pytest.raises(UsageError, match="storage postgresql://me:\\*\\*\\*@localhost:1/db") as caught:
-        storages.open_storage("postgresql://me:s3cret@localhost:1/db")
+        storages.open_storage("postgresql://me:s3cret@localhost:1/db").__enter__()
     assert "s3cret" not in str(caught.value) + str(caught.value.__cause__) + str(caught.value.__context__.args[0])
     with pytest.raises(UsageError, match="sqlite"):
-        storages.open_storage(f"sqlite:///{tmp_path}")
+        storages.open_storage(f"sqlite:///{tmp_path}").__enter__()
 
 
 def test_the_storage_comes_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,9 @@ def _bare(error: Exception) -> Exception | None:
     return None
 
 
-def open_storage(url: str, heartbeat: int = HEARTBEAT_SECONDS) -> optuna.storages.RDBStorage:
-    """Opens the storage of studies, and makes its tables where there are none.
+@contextmanager
+def open_storage(url: str, heartbeat: int = HEARTBEAT_SECONDS) -> Iterator[optuna.storages.RDBStorage]:
+    """Opens the storage of studies, and makes its tables where there are none; its connections end with the context.
 
     A trial whose worker gives no sign of life for four heartbeats is taken as failed and queued again.
 
@@ -87,13 +88,19 @@ def open_storage(url: str, heartbeat: int = HEARTBEAT_SECONDS) -> optuna.storage
     address, arguments = _address(url)
     with nothing_told(url), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(
+        storage = optuna.storages.RDBStorage(
             address,
             engine_kwargs={"connect_args": arguments, "pool_pre_ping": True},
             heartbeat_interval=heartbeat,
             grace_period=4 * heartbeat,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
         )
+    try:
+        with nothing_told(url):
+            yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _address(url: str) -> tuple[str, dict[str, Any]]:

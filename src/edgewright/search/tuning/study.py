@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
 _OUTCOME = "outcome"
+_WORKER = "worker"
 _POLL_SECONDS = 2.0
 _APART = 97
 """Between the seeds of workers, so that those that start together do not begin with the same values."""
@@ -111,6 +114,7 @@ def _objective(plan: Plan, asked: int, attempt: Try) -> Callable[[optuna.Trial],
 
         if _surplus(trial, asked):
             raise optuna.TrialPruned("other workers have begun enough")
+        trial.set_user_attr(_WORKER, f"{platform.node()}:{os.getpid()}")
         values = {parameter.path: suggested(trial, parameter) for parameter in plan.parameters}
         try:
             found = attempt(trial.number, values)
