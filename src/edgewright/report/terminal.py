@@ -22,6 +22,8 @@ from edgewright.report.rows import STYLES, reported
 from edgewright.search import wording
 
 QUIET_SECONDS = 15.0
+LONG_STEP_SECONDS = 20.0
+"""A step that takes longer says how long it still takes."""
 MARKS = {MET: "+", BROKE: "x", DOMINATED: "-", FAILED: "!", REFUSED: "/"}
 
 
@@ -81,7 +83,7 @@ class SearchProgress:
             self._step_started = self._clock()
         self._fraction, self._note = min(max(fraction, 0.0), 1.0), note
         if self._live is None and self._clock() - self._spoke >= QUIET_SECONDS:
-            self._say(f"  {100 * self._fraction:.0f}% {note}, {self._left()}", markup=False)
+            self._say(f"  {100 * self._fraction:.0f}% {self._noted()}, {self._left()}", markup=False)
 
     def candidate_finished(self, candidate: Candidate) -> None:
         """Leaves one line per candidate."""
@@ -107,6 +109,14 @@ class SearchProgress:
             return "estimating"
         return f"about {duration(eta)} left" + ("" if self._total else " in this step")
 
+    def _noted(self) -> str:
+        """Returns what the step said, and how long it still takes where that is not the whole search: training does."""
+        gone = self._clock() - self._step_started
+        if not (self._note and self._total and gone > LONG_STEP_SECONDS and 0.01 < self._fraction < 1):
+            return self._note
+        left = gone * (1 - self._fraction) / self._fraction
+        return f"{self._note} ({self._fraction:.0%} of this step, {duration(left)} left)"
+
     def _counted(self) -> str:
         if self._total:
             return f"[{self._index}/{self._total}]"
@@ -128,7 +138,7 @@ class SearchProgress:
             Text(f"{100 * done:3.0f}%"),
             Text(f"{elapsed} gone, {self._left()}", style="dim"),
         )
-        return Group(line, status, Text(f"  {self._note}", style="dim", overflow="ellipsis", no_wrap=True))
+        return Group(line, status, Text(f"  {self._noted()}", style="dim", overflow="ellipsis", no_wrap=True))
 
 
 def show_study(study: Study, console: Console | None = None) -> None:
