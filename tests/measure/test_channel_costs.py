@@ -17,7 +17,7 @@ from edgewright.errors import ConfigError
 from edgewright.graph.load import save
 from edgewright.graph.pruning import Group
 from edgewright.measure.channel_costs import ChannelCosts
-from edgewright.measure.costs.probing import sizes_to_try
+from edgewright.measure.costs.probing import sizes_between, sizes_to_try
 
 
 class _Context:
@@ -69,6 +69,8 @@ def test_any_sizes_have_a_price(tmp_path: Path, scheme: str) -> None:
     assert table.microseconds > 0
     assert table.predict({}) == pytest.approx(table.microseconds, rel=0.3)
     assert table.relative({"conv0": 8, "conv1": 8}) < table.relative({"conv0": 16, "conv1": 32}) < 1
+    assert table.between is not None
+    assert dict(table.between.sizes) == {"conv0": 20, "conv1": 44}
     assert context.told == sorted(context.told)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")], "probes are cleaned away"
 
@@ -103,3 +105,10 @@ def test_forms_are_aligned_and_differ() -> None:
         assert 1 <= form["c"] <= 4
         assert form["d"] in (6, 12)
     assert forms == sizes_to_try(groups, 12, 8, seed=0)
+
+
+def test_sizes_between_are_half_way() -> None:
+    groups = [_group("a", 64), _group("b", 8), _group("c", 24, 8)]
+    assert sizes_between(groups, 8) == {"a": 44, "b": 8, "c": 24}
+    assert sizes_between(groups[1:], 8) is None
+    assert sizes_between(groups, 1) is None

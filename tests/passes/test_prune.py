@@ -172,7 +172,7 @@ def test_it_asks_only_for_what_it_needs(fields: Mapping[str, Any], wanted: tuple
         ({"latency": 0.5, "macs": 0.5}, "2 goals"),
         ({"latency": 1.5}, "latency = 1.5"),
         ({"importance": "size"}, "importance"),
-        ({"align": 0}, "align = 0"),
+        ({"align": -1}, "align = -1"),
         ({"blocks": True, "importance": "magnitude"}, "blocks"),
     ],
 )

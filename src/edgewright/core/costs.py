@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 COSTS_FILE = "costs.json"
+_CLEARLY = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class CostTable:
         microseconds: Measured time of the whole model.
         probes: What it was fitted to.
         align: Multiple that sizes had in the probes.
+        between: A form whose sizes lie half-way between such multiples; None where no group is large enough.
     """
 
     target: str
@@ -132,6 +134,12 @@ class CostTable:
     microseconds: float
     probes: tuple[Probe, ...] = ()
     align: int = 8
+    between: Probe | None = None
+
+    @property
+    def steps(self) -> bool:
+        """Whether time goes up in steps of `align`: sizes between cost clearly more than the curve says."""
+        return self.between is not None and self.between.measured > _CLEARLY * self.between.predicted
 
     @property
     def error(self) -> float:

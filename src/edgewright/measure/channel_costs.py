@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from edgewright.core.codec import encode_json
-from edgewright.core.costs import COSTS_FILE, CostTable
+from edgewright.core.costs import COSTS_FILE, CostTable, Probe
 from edgewright.core.recipe import StepSpec
 from edgewright.core.step import Context
 from edgewright.errors import ConfigError
@@ -43,7 +43,7 @@ class ChannelCosts:
     """
 
     name: ClassVar[str] = "channel-costs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "openvino")
 
     target: StepSpec = field(default_factory=lambda: StepSpec("onnxruntime"))
@@ -69,7 +69,7 @@ class ChannelCosts:
         from edgewright.graph.load import load
         from edgewright.graph.pruning import find_groups, prepare
         from edgewright.measure.costs.fitting import check, fit
-        from edgewright.measure.costs.probing import sizes_to_try
+        from edgewright.measure.costs.probing import sizes_between, sizes_to_try
 
         model, feed = _bound(prepare(load(path)), data)
         groups = find_groups(model)
@@ -77,13 +77,18 @@ class ChannelCosts:
             raise ConfigError("no channel of this model can be removed", hint="leave `prune` out")
         layers = _layers(model, groups)
         forms = sizes_to_try(groups, self.forms, self.align, context.seed)
-        milliseconds, seen = self._seen(model, forms, layers, feed, data, folder, context)
+        between = sizes_between(groups, self.align)
+        tried = forms if between is None else (*forms, between)
+        milliseconds, seen = self._seen(model, tried, layers, feed, data, folder, context)
+        extra, seen = seen[len(forms) :], seen[: len(forms)]
         fitted = fit(layers, seen, milliseconds * 1000)
+        whole = fitted.at(forms[0])
         return CostTable(
             *(self.target.name, self.scheme, self.threads, self.device, dict(forms[0])),
             *(fitted.layers, fitted.rates, fitted.rest, milliseconds * 1000),
             probes=check(layers, seen, milliseconds * 1000),
             align=self.align,
+            between=next((Probe(each.sizes, each.ratio, fitted.at(each.sizes) / whole) for each in extra), None),
         )
 
     def _seen(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.float64]
 
 _GOALS = ("latency", "macs", "size")
+_ALIGN = 8
 _RUN = 64
 """Samples per run where there are no gradients."""
 _IMPORTANCES = ("taylor", "magnitude", "batch-norm")
@@ -44,7 +45,8 @@ class Prune:
         macs: Multiply-accumulates relative to the model given, instead of latency.
         size: Weights relative to the model given, instead of latency.
         importance: `taylor` (by gradients on samples), `magnitude` (norm of the weights) or `batch-norm` (its scale).
-        align: Groups with more channels keep a multiple of it: kernels work on blocks.
+        align: Groups with more channels keep a multiple of it: kernels work on blocks. 0 takes that of the costs, or
+            half of it where sizes between cost no more than the curve says; 8 without costs.
         least: Smallest share of a group that stays.
         keep: Layers whose channels all stay: name patterns.
         blocks: Residual branches may go whole, too: where kernels are small, what each of them costs to start counts
@@ -65,7 +67,7 @@ class Prune:
     macs: float | None = None
     size: float | None = None
     importance: str = "taylor"
-    align: int = 8
+    align: int = 0
     least: float = 0.125
     keep: tuple[str, ...] = ()
     blocks: bool = False
@@ -86,7 +88,7 @@ class Prune:
         kind, share = self.goal
         if not 0 < share <= 1 or not 0 <= self.least <= 1:
             raise ConfigError(f"{kind} = {share}, least = {self.least}", hint="give shares of the model, such as 0.5")
-        if self.align < 1 or self.batch < 1:
+        if self.align < 0 or self.batch < 1:
             raise ConfigError(f"align = {self.align}, batch = {self.batch}", hint="give whole numbers above zero")
 
     @property
@@ -180,16 +182,16 @@ class Prune:
         from edgewright.graph.pruning.choose import Choosable, choose
 
         kind, share = self.goal
-        layers, cost, rest = self._costs(model, groups, costs)
+        layers, cost, rest, align = self._costs(model, groups, costs)
         choosable = [Choosable(g.name, importance[g.name], g.multiple, self._least(g)) for g in groups]
         choosable += [
             Choosable(b.name, importance[b.name], least=int(self._kept(b.nodes)), whole=True) for b in branches
         ]
-        chosen = choose(choosable, layers, cost, rest, share, self.align)
+        chosen = choose(choosable, layers, cost, rest, share, self.align or align)
         if not chosen.met:
             raise ConfigError(
                 f"{kind} {share:g} is out of reach: with as little as may stay it is {chosen.relative:.2f}",
-                hint=f"ask for {chosen.relative:.2f} or more, or lower least = {self.least:g} or align = {self.align}",
+                hint=f"ask for {chosen.relative:.2f} or more, or lower `least` or `align`",
             )
         return chosen
 
@@ -203,8 +205,8 @@ class Prune:
 
     def _costs(
         self, model: onnx_ir.Model, groups: Sequence[Group], costs: Path | None
-    ) -> tuple[tuple[LayerShape, ...], Cost, float]:
-        """Returns every operator, what one costs by the goal, and what is always there."""
+    ) -> tuple[tuple[LayerShape, ...], Cost, float, int]:
+        """Returns every operator, what one costs by the goal, what is always there, and what sizes to keep to."""
         from edgewright.graph.pruning import remove
         from edgewright.graph.pruning.extents import layer_shapes
         from edgewright.graph.shapes import bind_axes
@@ -214,9 +216,9 @@ class Prune:
             table = _table(costs)
             if dict(table.sizes) != {group.name: group.size for group in groups}:
                 raise ConfigError("the costs are those of another model", hint="measure `channel-costs` of this one")
-            return table.layers, table.layer, table.rest
+            return table.layers, table.layer, table.rest, table.align if table.steps else max(table.align // 2, 1)
         layers = layer_shapes(bind_axes(model, {}), groups, remove)
-        return layers, LayerShape.macs if kind == "macs" else LayerShape.parameters, 0.0
+        return layers, LayerShape.macs if kind == "macs" else LayerShape.parameters, 0.0, _ALIGN
 
     def _told(
         self,

@@ -47,6 +47,14 @@ def _aligned(group: Group, share: float, align: int) -> int:
     return min(max(unit, round(wanted / unit) * unit), group.size)
 
 
+def sizes_between(groups: Sequence[Group], align: int) -> Mapping[str, int] | None:
+    """Returns sizes half-way between multiples of `align`, at about three quarters; None where no group has room."""
+    half = align // 2
+    found = {g.name: _aligned(g, UNIFORM[0], align) - half for g in groups if g.size > align and half % g.multiple == 0}
+    kept = {name: size for name, size in found.items() if half > 0 and size > 0}
+    return {g.name: kept.get(g.name, g.size) for g in groups} if kept else None
+
+
 def pruned(model: onnx_ir.Model, sizes: Mapping[str, int]) -> onnx_ir.Model:
     """Returns a copy of `model` whose groups have these sizes: the first channels stay, as values do not matter."""
     from edgewright.graph.pruning import remove
