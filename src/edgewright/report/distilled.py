@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from edgewright.core.data import PairedDifference, QualityFigure
 from edgewright.core.measurement import Ratio
@@ -51,7 +51,9 @@ class Figures(Protocol):
 def sides_table(sides: Sequence[Side], console: Console | None = None) -> None:
     """Prints a teacher and its students."""
     metric = sides[0].quality.metric
-    table = Table("", "parameters", "MACs", "size", metric, "difference", "speed-up", box=SIMPLE_HEAD)
+    table = Table(
+        Column("", no_wrap=True), "parameters", "MACs", "size", metric, "difference", "speed-up", box=SIMPLE_HEAD
+    )
     for side in sides:
         table.add_row(
             side.title,
@@ -67,7 +69,7 @@ def sides_table(sides: Sequence[Side], console: Console | None = None) -> None:
 
 def catalogue_table(students: Sequence[Figures], console: Console | None = None) -> None:
     """Prints the catalogue."""
-    table = Table("student", "takes", "gives", "parameters", "MACs", box=SIMPLE_HEAD)
+    table = Table(Column("student", no_wrap=True), "takes", "gives", "parameters", "MACs", box=SIMPLE_HEAD)
     for each in students:
         table.add_row(each.name, each.takes, each.gives, count(each.parameters), count(each.macs))
     (console or Console()).print(table)
