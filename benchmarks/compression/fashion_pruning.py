@@ -31,7 +31,7 @@ HELD_OUT = 4000
 BATCH = 128
 SPEED, SPEED_INT8 = 2.0, 3.0
 LOSS, LOSS_INT8 = 0.005, 0.01
-SCHEME = "onnxruntime-u8s8"
+SCHEME = "onnxruntime-u8s8-pairs"
 FIT: Mapping[str, Any] = {
     "optimiser": "sgd",
     "schedule": "one-cycle",

@@ -33,7 +33,7 @@ from edgewright.targets._feed import synthetic
 from edgewright.targets.onnxruntime import OnnxRuntimeTarget
 
 WITHIN = 0.10
-SCHEME = "onnxruntime-u8s8"
+SCHEME = "onnxruntime-u8s8-pairs"
 ROUNDS = 24
 FRESH_SEED = 99
 NETWORKS = ("ResNet-20", "MobileNetV2", "YOLOX-nano")
