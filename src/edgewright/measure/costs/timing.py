@@ -52,23 +52,15 @@ def _here(
 ) -> tuple[float, tuple[float, ...]]:
     with ExitStack() as stack:
         sides = [Side(stack.enter_context(Relay(artifact, samples, threads))) for artifact in artifacts]
-        _warm_up(sides)
+        for side in sides:
+            side.warm_up()
+            side.runs = max(1, side.runs // _SHORTER)
         for number in range(rounds):
-            if number and number == rounds // 2:
-                for side in sides:
-                    side.renew()
-                _warm_up(sides)
             for side in sides if number % 2 == 0 else reversed(sides):
                 side.measure()
             progress((number + 1) / rounds, f"round {number + 1} of {rounds}")
     times = np.asarray([[np.quantile(block.ms, _QUANTILE) for block in side.blocks] for side in sides])
     return float(np.median(times[0])), ratios_of(times)
-
-
-def _warm_up(sides: Sequence[Side]) -> None:
-    for side in sides:
-        side.warm_up()
-        side.runs = max(1, side.runs // _SHORTER)
 
 
 def ratios_of(times: NDArray[np.float64]) -> tuple[float, ...]:
