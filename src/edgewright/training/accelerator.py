@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.utils import deterministic
 
 from edgewright.errors import ConfigError
 from edgewright.training.settings import Fit
 
+_DETERMINISTIC: Any = deterministic
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -30,6 +35,23 @@ class Accelerator:
     def autocast(self) -> AbstractContextManager[object]:
         """Computes in the narrow type what is safe in it."""
         return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
+
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """Random numbers of its own, and kernels that give the same result every time, while it lasts."""
+        gpu = self.device.type == "cuda"
+        devices = [torch.cuda.current_device()] if gpu else []
+        kept = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if gpu:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        filled, _DETERMINISTIC.fill_uninitialized_memory = _DETERMINISTIC.fill_uninitialized_memory, False
+        try:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            with torch.random.fork_rng(devices):
+                yield
+        finally:
+            torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])
+            _DETERMINISTIC.fill_uninitialized_memory = filled
 
     @property
     def scales(self) -> bool:

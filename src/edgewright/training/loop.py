@@ -94,7 +94,7 @@ def fit(
         ConfigError: The accelerator asked for is not there; an augmentation does not fit.
     """
     where = accelerator(regime.fit)
-    with torch.random.fork_rng(enabled=True):
+    with where.repeatable():
         try:
             return _Training(network, examples, objective, regime, context, where, groups, name).run()
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
