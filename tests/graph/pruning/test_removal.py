@@ -322,7 +322,7 @@ def test_removal_is_exact(name: str, written: Written, exact: Exact) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_any_removal_is_exact(name: str, written: Written, exact: Exact, seed: int) -> None:
     exact(*built(name, written), feeds(name), seed)

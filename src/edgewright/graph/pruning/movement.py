@@ -203,9 +203,10 @@ def _carried(node: ir.Node, scene: Scene, whole: Labels, wide: list[int], rank: 
         rows = np.moveaxis(roots, place, 0).reshape(roots.shape[place], -1)
         if (rows == rows[:, :1]).all():
             return wide[place], rows[:, 0]
-    place = _carrier(whole.shape, wide, rank)
+    place = (_carrier(whole.shape, wide, rank) + scene.carriers.get(node.name or "", 0)) % len(wide)
     rows = np.moveaxis(whole, place, 0).reshape(whole.shape[place], -1)
     scene.tie_rows(rows, node)
+    scene.carried[node.name or ""] = rows[:, 0]
     return wide[place], rows[:, 0]
 
 

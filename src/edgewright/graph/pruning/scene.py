@@ -29,12 +29,16 @@ class Scene:
         roles: (initialiser, axis) -> `makes` or `reads`: does a layer make these channels or read them.
         makers: (initialiser, axis) -> the nodes behind the role.
         version: Opset.
+        carriers: Reshape node -> place, counted from the usual one, of the axis that tells channels apart.
+        carried: Reshape node -> labels of that axis, where there was a choice.
     """
 
     atoms: Atoms
     shapes: Mapping[str, tuple[int, ...]]
     others: Mapping[str, tuple[int, ...]]
     version: int
+    carriers: Mapping[str, int] = field(default_factory=dict)
+    carried: dict[str, Labels] = field(default_factory=dict)
     constants: set[str] = field(default_factory=set)
     labels: dict[str, Axes] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)

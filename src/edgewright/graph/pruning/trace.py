@@ -9,9 +9,9 @@ import onnx_ir as ir
 from edgewright.errors import ConfigError
 from edgewright.graph.opset import opset
 from edgewright.graph.pruning import movement, pointwise, products
-from edgewright.graph.pruning.atoms import Atoms
+from edgewright.graph.pruning.atoms import Atoms, moves
 from edgewright.graph.pruning.scene import Scene
-from edgewright.graph.pruning.sizes import bound_sizes, fix_read_sizes
+from edgewright.graph.pruning.sizes import Sizes, bound_sizes, fix_read_sizes
 from edgewright.graph.qdq import is_quantised
 
 Rule = Callable[[ir.Node, Scene], None]
@@ -54,6 +54,9 @@ RULES: Mapping[str, Rule] = {
 def trace(model: ir.Model) -> Scene:
     """Follows the channels of every tensor through `model`.
 
+    Where one axis becomes several, channels can be told apart along one of them only. If they have to stay because of
+    that, as with queries, keys and values of one projection, the other axis is tried.
+
     Args:
         model: Float, nodes and tensors named, see `prepare`.
 
@@ -62,8 +65,21 @@ def trace(model: ir.Model) -> Scene:
     """
     if is_quantised(model.graph):
         raise ConfigError("a quantised model cannot be pruned", hint="put the pruning pass before `static-int8`")
-    found = bound_sizes(model)
-    scene = Scene(Atoms(), found.bound, found.other, opset(model))
+    sizes = bound_sizes(model)
+    scene = _trace(model, sizes, {})
+    stuck = [name for name, labels in scene.carried.items() if not moves(scene.atoms.free(labels))]
+    if not stuck:
+        return scene
+    other = _trace(model, sizes, dict.fromkeys(stuck, 1))
+    return _trace(model, sizes, {name: 1 for name in stuck if _free(other, name)})
+
+
+def _free(scene: Scene, name: str) -> bool:
+    return name not in scene.carried or moves(scene.atoms.free(scene.carried[name]))
+
+
+def _trace(model: ir.Model, sizes: Sizes, carriers: Mapping[str, int]) -> Scene:
+    scene = Scene(Atoms(), sizes.bound, sizes.other, opset(model), carriers)
     for value in model.graph.inputs:
         scene.of(value)
     for node in model.graph:
