@@ -36,7 +36,7 @@ def run(options: Options) -> tuple[Row, ...]:
     setting = _setting(options)
     fit = {"validation": 0.0, "clip_norm": 1.0, "weight_decay": 0.05, "schedule": "one-cycle", "warmup": 0.15}
     fit["augment"] = [{"op": "mask-tokens", "share": 0.1, "token": UNKNOWN, "keep": [0]}]
-    training: dict[str, Any] = {"epochs": 1 if options.quick else 6, "batch": 64, "learning_rate": 1e-3, "fit": fit}
+    training: dict[str, Any] = {"epochs": 1 if options.quick else 5, "batch": 64, "learning_rate": 1e-3, "fit": fit}
     taught = StepSpec("distill", {**training, "temperature": 2.0, "labels": 0.5})
     recipes = {
         "two layers, not trained": (STUDENT, CLEAN_UP),
