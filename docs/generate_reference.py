@@ -134,12 +134,12 @@ def project_file() -> str:
     from edgewright.core.budget import Budget
     from edgewright.core.tensors import TensorSpec
     from edgewright.project import config
-    from edgewright.search.request import QualityConfig, SearchConfig
+    from edgewright.search.request import QualityConfig, SearchConfig, TrainingConfig
 
     tables = (
         ("Top level", config.ProjectFile), ("[model]", config.ModelConfig), ("[[model.inputs]]", TensorSpec),
         ("[quality]", QualityConfig), ("[budget]", Budget), ("[search]", SearchConfig),
-        ("[[recipes]]", config.RecipeConfig), ("[output]", config.OutputConfig),
+        ("[training]", TrainingConfig), ("[[recipes]]", config.RecipeConfig), ("[output]", config.OutputConfig),
     )  # fmt: skip
     head = (
         "# edgewright.toml\n\nAn unknown key is an error that suggests the near one. `${NAME}` is replaced by the"
