@@ -180,5 +180,5 @@ def test_models_without_fitting_weights_are_refused(hub: Path, tmp_path: Path) -
     from edgewright.graph.load import save
 
     save(model, tmp_path / "integers")
-    with pytest.raises(ConfigError, match="stored as integers"):
+    with pytest.raises(ConfigError, match="stored as int8"):
         apply("sparsify", {}, tmp_path / "integers", tmp_path / "b")

@@ -234,7 +234,7 @@ def _stored(node: ir.Node, index: int) -> Weight | None:
             zero = _zero_point(made) if made.op_type == DEQUANTIZE else np.zeros(())
         value = made.inputs[0]
     array = numbers(value)
-    if value is None or array is None or array.ndim < 2 or array.dtype.kind not in "fiu":
+    if value is None or array is None or array.ndim < 2 or array.dtype.kind not in "fiuV":
         return None
     if node.op_type in _DIRECT_ZEROS:
         zero = _direct_zero(node, array.ndim)
@@ -242,7 +242,7 @@ def _stored(node: ir.Node, index: int) -> Weight | None:
     return Weight(node, value, array, zero, axis if order is None else order[axis])
 
 
-_PASSED = frozenset({"Transpose", "Identity", DEQUANTIZE, QUANTIZE})
+_PASSED = frozenset({"Transpose", "Identity", "Cast", DEQUANTIZE, QUANTIZE})
 """What may stand between stored weights and their layer."""
 
 

@@ -89,10 +89,10 @@ class Sparsify:
         every = list(weights_of(graph))
         if not every:
             raise ConfigError("sparsify: no layer of the model has stored weights", hint="leave `sparsify` out")
-        if any(weight.array.dtype.kind != "f" for weight in every):
-            raise ConfigError(
-                "sparsify: the weights are stored as integers", hint="put `sparsify` before `static-int8`"
-            )
+        stored = next((weight.array.dtype.name for weight in every if weight.array.dtype.kind != "f"), "")
+        if stored:
+            hint = "put `sparsify` before passes that quantise or shorten weights"
+            raise ConfigError(f"sparsify: weights are stored as {stored}", hint=hint)
         by_hand = selected([str(weight.node.name) for weight in every], self.keep)
         kept = {str(w.node.name): "named by keep" if w.node.name in by_hand else self._unfit(w) for w in every}
         kept |= _shared_otherwise(every, kept)

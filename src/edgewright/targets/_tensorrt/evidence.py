@@ -11,6 +11,7 @@ from edgewright.core.target import NodePlacement
 from edgewright.errors import StepFailed
 from edgewright.graph.opset import opset
 from edgewright.graph.qdq import is_quantised
+from edgewright.graph.sparsity import LayerSparsity, measure
 from edgewright.targets import _judge
 from edgewright.targets._hub import Hub
 from edgewright.targets._intent import WEIGHTED, intents
@@ -90,6 +91,8 @@ def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, recipe: Recipe, model: i
         said.append(f"the engine for {gpu.architecture}: TensorRT-RTX does not build for it, {stand_in} stood in")
     if wish.quantised == "float8":
         said.append("quality in float8: what is predicted is that of INT8 with the same ranges")
+    if wish.sparse:
+        said.append(f"what sparse = true brings: {_skipped(measure(model))}")
     if wish.dla is not None:
         said.append(f"placement on DLA core {wish.dla}: TensorRT decides on the device; trtexec.sh prints it")
     newest = max((o for *version, o in _OPSETS if tuple(version) <= gpu.tensorrt), default=13)
@@ -102,6 +105,13 @@ def unproven(proof: Proof | None, gpu: Gpu, wish: Wish, recipe: Recipe, model: i
         f'answers and speed on {gpu.name or "the GPU"}: run build_engine.py there, or measure with device = "ssh://..."'
     )
     return tuple(said)
+
+
+def _skipped(layers: tuple[LayerSparsity, ...]) -> str:
+    kept = sum(layer.pattern in ("1:4", "2:4") for layer in layers)
+    if not kept:
+        return "nothing, as no layer keeps to 2:4; put the pass `sparsify` into the recipe"
+    return f"{kept} of {len(layers)} layers keep to 2:4, TensorRT chooses on the device which of them skip zeros"
 
 
 def require_readable(model: ir.Model) -> None:
