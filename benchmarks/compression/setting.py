@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgewright.core.codec import decode_stored
 from edgewright.core.data import PairedDifference
@@ -24,6 +27,8 @@ from edgewright.store.cache import Cache
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CLEAN_UP = StepSpec("clean-up")
+HELD_OUT = 4000
+"""Images of the training set that the example sets aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,17 @@ def open_setting(example: str, options: Options, **changes: Any) -> Setting:
     """Opens an example project, e.g. `fashion_mnist/edgewright.toml`; `changes` replace parts of its file."""
     project = load_project(EXAMPLES / example)
     return Setting(replace(project, file=replace(project.file, **changes)), options)
+
+
+def training_images(options: Options) -> Path:
+    """Writes the Fashion-MNIST images that the example does not hold out, shuffled; the files are ordered by class."""
+    file = options.work / "fashion-train.npz"
+    options.work.mkdir(parents=True, exist_ok=True)
+    if not file.is_file():
+        with np.load(Path(os.environ["EDGEWRIGHT_BENCH"]) / "fashion_mnist" / "fashion_mnist_train.npz") as arrays:
+            order = np.random.default_rng(0).permutation(len(arrays["x"]))[HELD_OUT:]
+            np.savez(file, x=arrays["x"][order], y=arrays["y"][order])
+    return file
 
 
 def _show(fraction: float, note: str) -> None:
