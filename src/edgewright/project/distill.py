@@ -223,10 +223,10 @@ class _Distilling:
         """Scores and times one model beside the teacher."""
         from edgewright.graph.cost import model_cost
         from edgewright.graph.load import load
-        from edgewright.graph.shapes import infer_shapes
+        from edgewright.graph.shapes import bind_axes
         from edgewright.measure.time import size_bytes
 
-        cost = model_cost(infer_shapes(load(model.path)))
+        cost = model_cost(bind_axes(load(model.path), {}))
         teaches = title == TEACHER
         artifact = self.reference if teaches else self._compiled(model)
         quality = read(self.judged if teaches else self._judged(artifact, self.judged), "quality.json", Quality)
