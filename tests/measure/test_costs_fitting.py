@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgewright.core.codec import decode_stored, encode_json
 from edgewright.core.costs import CostTable, Extent, LayerShape, Rates
 from edgewright.core.target import NodePlacement, OperatorTime
-from edgewright.measure.costs.fitting import Seen, attribute, check, fit, non_negative
+from edgewright.measure.costs.fitting import Seen, attribute, check, fit, non_negative, shared_out
 from edgewright.measure.costs.timing import ratios_of
 
 LAYERS = (
@@ -49,6 +49,14 @@ def test_forms_are_predicted(noise: float) -> None:
     others, _ = seen(12, seed=7)
     for each in others:
         assert fitted.at(each.sizes) == pytest.approx(each.ratio * whole, rel=0.05)
+
+
+def test_a_runtime_without_a_profile_is_predicted_by_whole_forms() -> None:
+    forms, whole = seen(12)
+    blind = tuple(shared_out(LAYERS, Seen(each.sizes, each.ratio, {}, {}), whole) for each in forms)
+    fitted = fit(LAYERS, blind, whole)
+    for each in forms:
+        assert fitted.at(each.sizes) == pytest.approx(each.ratio * whole, rel=0.15)
 
 
 def test_every_form_is_predicted_from_the_others() -> None:

@@ -104,7 +104,7 @@ class ChannelCosts:
         """Compiles, profiles and times every form."""
         import numpy as np
 
-        from edgewright.measure.costs.fitting import Seen, attribute
+        from edgewright.measure.costs.fitting import Seen, attribute, shared_out
         from edgewright.measure.costs.timing import profiled, side_by_side
         from edgewright.runtimes import load_artifact
 
@@ -119,7 +119,10 @@ class ChannelCosts:
             *(artifacts, [folder / "feed.npz"], self.threads, self.rounds, self.device),
             lambda fraction, note: context.progress(0.6 + 0.4 * fraction, note),
         )
-        return whole, tuple(Seen(s, r, *t) for s, r, t in zip(forms, ratios, told, strict=True))
+        seen = tuple(Seen(s, r, *t) for s, r, t in zip(forms, ratios, told, strict=True))
+        if not any(each.times for each in seen):
+            seen = tuple(shared_out(layers, each, whole * 1000) for each in seen)
+        return whole, seen
 
     def _compiled(
         self,
