@@ -119,6 +119,13 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_network(folder)
 
 
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """The project file alone: what is wrong with it is found before anything is read."""
+    (tmp_path / "edgewright.toml").write_text(TOML)
+    return tmp_path / "edgewright.toml"
+
+
 @pytest.mark.slow
 def test_a_project_is_pruned_recovers_and_is_quantised_with_every_stage_judged(trained: Path, tmp_path: Path) -> None:
     outcome = optimize(load_project(trained), cache=Cache(tmp_path / "cache"))
@@ -166,10 +173,10 @@ def test_training_that_is_interrupted_goes_on_at_the_epoch_it_was_in(trained: Pa
     assert made.record.step == "fine-tune"
 
 
-def test_a_range_without_a_value_is_refused_where_nothing_is_tuned(trained: Path, tmp_path: Path) -> None:
-    trained.write_text(TOML.replace("latency = 0.7", "latency = {low = 0.5, high = 0.9}"))
+def test_a_range_without_a_value_is_refused_where_nothing_is_tuned(written: Path, tmp_path: Path) -> None:
+    written.write_text(TOML.replace("latency = 0.7", "latency = {low = 0.5, high = 0.9}"))
     with pytest.raises(ConfigError, match=r"\[training\]: a range has no value yet") as caught:
-        ask(load_project(trained), tmp_path / "work")
+        ask(load_project(written), tmp_path / "work")
     assert "edgewright tune" in caught.value.hint
 
 
@@ -186,8 +193,8 @@ def test_a_range_without_a_value_is_refused_where_nothing_is_tuned(trained: Path
         ("latency = 0.7", "learning_rate = {low = 0.0, high = 1.0}", "above 0"),
     ],
 )
-def test_what_is_wrong_with_the_table_is_said(trained: Path, old: str, new: str, said: str) -> None:
-    trained.write_text(TOML.replace(old, new))
+def test_what_is_wrong_with_the_table_is_said(written: Path, old: str, new: str, said: str) -> None:
+    written.write_text(TOML.replace(old, new))
     with pytest.raises(ConfigError, match="training") as caught:
-        load_project(trained)
+        load_project(written)
     assert said in f"{caught.value.message} {caught.value.hint}"

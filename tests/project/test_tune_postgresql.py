@@ -36,7 +36,7 @@ ranges = "percentile"
 percent = {low = 98.0, high = 99.99}
 """
 STUDY = "shared"
-TRIALS = 5
+TRIALS = 4
 
 
 def programs() -> Path | None:
@@ -47,10 +47,23 @@ def programs() -> Path | None:
 
 
 BIN = programs()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BIN is None, reason="needs PostgreSQL: apt-get install postgresql"),
-]
+pytestmark = pytest.mark.skipif(BIN is None, reason="needs PostgreSQL: apt-get install postgresql")
+WORKER = """
+import sys, time
+from pathlib import Path
+from edgewright.search.tuning import storage as storages
+from edgewright.search.tuning.ranges import Parameter, Span
+from edgewright.search.tuning.results import Outcome
+from edgewright.search.tuning.study import Plan, open_study, work
+
+def attempt(number, values):
+    time.sleep(0.5)
+    return Outcome((), "met", values[("x",)], 1.0, 1.0, 1.0)
+
+plan = Plan(sys.argv[1], (Parameter("x", ("x",), Span(0.0, 1.0)),), heartbeat=1)
+with storages.open_storage(storages.chosen("", Path()), 1) as storage:
+    work(open_study(plan, storage, int(sys.argv[3])), plan, int(sys.argv[2]), attempt)
+"""
 
 
 def user() -> list[str]:
@@ -107,6 +120,18 @@ def command(toml: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "edgewright.cli", "tune", str(toml), *fixed, *more]
 
 
+@pytest.mark.slow
+def test_a_killed_worker_loses_no_trial(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(storages.STORAGE_VARIABLE, server)
+    monkeypatch.setenv(storages.PASSWORD_VARIABLE, PASSWORD)
+    script = [sys.executable, "-c", WORKER, STUDY, "8"]
+    workers = [subprocess.Popen([*script, str(index)]) for index in range(3)]
+    killed = kill_one_at_work(server, workers[2])
+    assert [worker.wait(120) for worker in workers[:2]] == [0, 0]
+    check_that_nothing_is_lost(server, killed, 8)
+
+
+@pytest.mark.prove
 def test_three_workers_share_a_study_and_one_may_be_killed(
     tiny: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,15 +148,7 @@ def test_three_workers_share_a_study_and_one_may_be_killed(
         ]
         killed = kill_one_at_work(server, workers[2])
         assert [worker.wait(300) for worker in workers[:2]] == [0, 0], Path(logs[0].name).read_text()
-    with storages.open_storage(server, 1) as storage:
-        trials = tried(open_study(Plan(STUDY, ()), storage))
-    assert finished(trials) >= TRIALS
-    assert not [trial for trial in trials if trial.state in ("running", "waiting")]
-    lost = trials[killed]
-    again = next(trial for trial in trials if trial.retry_of == killed)
-    assert (lost.state, lost.outcome) == ("failed", None)
-    assert again.state == "complete"
-    assert again.values == lost.values
+    check_that_nothing_is_lost(server, killed, TRIALS)
     out = tiny.parent / "edgewright-out" / "tune"
     found = decode_stored(Tuning, (out / "tuning.json").read_bytes())
     assert found.best is not None
@@ -139,8 +156,21 @@ def test_three_workers_share_a_study_and_one_may_be_killed(
     refuse_password(tiny.parent, tmp_path)
 
 
+def check_that_nothing_is_lost(url: str, killed: int, asked: int) -> None:
+    """The trial of the killed worker came to something by another one, with its values."""
+    with storages.open_storage(url, 1) as storage:
+        trials = tried(open_study(Plan(STUDY, ()), storage))
+    assert finished(trials) >= asked
+    assert not [trial for trial in trials if trial.state in ("running", "waiting")]
+    lost = next(trial for trial in trials if trial.number == killed)
+    again = next(trial for trial in trials if trial.retry_of == killed)
+    assert (lost.state, lost.outcome) == ("failed", None)
+    assert again.state == "complete"
+    assert again.values == lost.values
+
+
 def kill_one_at_work(url: str, worker: subprocess.Popen[bytes]) -> int:
-    """Kills `worker` in the middle of a trial and returns the number of that; Linux tells whose it is by its marks."""
+    """Kills `worker` in the middle of a trial and returns the number of that."""
     end = time.monotonic() + 240
     with storages.open_storage(url, 1) as storage:
         while time.monotonic() < end:
@@ -171,8 +201,8 @@ def refuse_password(*folders: Path) -> None:
     assert read > 20
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_without_it(tiny: Path, server: str) -> None:
-    tiny.write_text(tiny.read_text() + RECIPE)
     wrong = server.replace("tuner@", "tuner:wrong-secret@")
     done = subprocess.run(command(tiny, "--storage", wrong), capture_output=True, text=True, check=False)
     assert done.returncode == 2
