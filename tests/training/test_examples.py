@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import data_spec, save_spec
-from edgewright.errors import ConfigError, DataError
+from edgewright.errors import ConfigError, DataError, OutOfSpace
 from edgewright.training.examples import NO_LABEL, load_examples, split_of
 
 IMAGE = TensorSpec("image", "float32", (1, 4, 4))
@@ -111,3 +113,16 @@ def test_samples_of_different_sizes_are_refused(tmp_path: Path) -> None:
     save_spec(data_spec(tmp_path, {"train": split}, inputs=(wide,)), tmp_path / "data.json")
     with pytest.raises(DataError, match=r"sample 2: image is \[4, 5\], the samples before it \[4, 4\]"):
         load_examples(tmp_path / "data.json", (wide,), ["train"], None, tmp_path)
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def full(descriptor: int, start: int, size: int) -> None:
+        asked.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OutOfSpace):
+        load_examples(data_file(tmp_path, np.arange(40)), (IMAGE,), ["train"], None, tmp_path / "kept")
+    assert asked[0] >= 10 * 16 * 4

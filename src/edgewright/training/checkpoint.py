@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,16 +51,18 @@ def save(path: Path, progress: Progress, network: nn.Module, *others: Any) -> No
         "network": network.state_dict(),
         "others": [other.state_dict() for other in others],
     }
+    content = io.BytesIO()
+    torch.save(state, content)
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        torch.save(state, file)
+        file.write(content.getbuffer())
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
 def restore(path: Path, network: nn.Module, *others: Any) -> Progress | None:
-    """Brings a training back to where `save` left it; returns None where there is nothing, or nothing readable."""
+    """Brings a training back to where `save` left it; returns None where there is nothing."""
     if not path.is_file():
         return None
     state = torch.load(path, weights_only=True, map_location="cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgewright.core.data import JUDGING_SPLITS
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import Data, open_data
 from edgewright.errors import ConfigError, DataError
+from edgewright.store.files import full_disk_explained
 
 NO_LABEL = -1
 """The class index of a sample without a label."""
@@ -102,6 +104,7 @@ def load_examples(
     Raises:
         ConfigError: There is no such split.
         DataError: A sample does not fit the model or another sample, a value is not finite, or there are none.
+        OutOfSpace: The disk cannot hold them.
     """
     opened = open_data(data, tensors)
     counts = [min(len(opened.dataset(split)), limit or len(opened.dataset(split))) for split in splits]
@@ -159,7 +162,17 @@ class _Files:
 
     def _file(self, index: int, first: NDArray[Any]) -> NDArray[Any]:
         path = self.folder / f"input-{index}.npy"
-        return np.lib.format.open_memmap(path, "w+", first.dtype, (self.count, *first.shape))
+        array = np.lib.format.open_memmap(path, "w+", first.dtype, (self.count, *first.shape))
+        _reserve(path)
+        return array
+
+
+def _reserve(path: Path) -> None:
+    """Takes the disk space of a file that is as long as it will be: a mapped write to a full disk ends the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with full_disk_explained(path.parent), path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _tensor(labels: Sequence[Any]) -> Tensor | None:
