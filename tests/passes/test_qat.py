@@ -22,6 +22,7 @@ from edgewright.errors import ConfigError, DataError
 from edgewright.graph.load import load, save
 from edgewright.graph.quantisers import all_quantisers
 from edgewright.graph.schemes import find
+from edgewright.graph.shapes import bind_axes
 from edgewright.passes._infer import open_infer
 from edgewright.passes.calibrate import Calibrate
 from edgewright.passes.qat import Qat
@@ -156,6 +157,23 @@ def test_zeros_stay_zero(root: Path, tmp_path: Path) -> None:
     assert pattern.mean() == 0.5
     assert not new[pattern].any()
     assert (new[~pattern] != old[~pattern]).mean() > 0.3
+
+
+def test_a_model_of_fixed_batch_trains_on_many_and_stays_as_it_was(root: Path, tmp_path: Path) -> None:
+    single = tmp_path / "single"
+    single.mkdir()
+    save(bind_axes(network(), {"n": 1}), single)
+    (tmp_path / "ptq").mkdir()
+    given = {"model": single, "statistics": root / "statistics"}
+    StaticInt8(find("onnxruntime-u8s8")).run(given, tmp_path / "ptq", QuietContext(tmp_path))
+    step = replace(STEP, epochs=1, limit=32, learning_rate=2e-2, fit=EVERY)
+    after = apply(root, tmp_path / "ptq", tmp_path / "qat", step)
+    shape = load(after).graph.inputs[0].shape
+    assert shape is not None
+    assert shape[0] == 1
+    assert (stored(after, "w0") != stored(tmp_path / "ptq", "w0")).any()
+    plans = [decode_stored(Plan, (folder / "plan.json").read_bytes()) for folder in (tmp_path / "ptq", after)]
+    assert plans[0].hints["saturation"] != plans[1].hints["saturation"]
 
 
 def stored(folder: Path, tensor: str) -> np.ndarray:
