@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgewright.core.costs import Extent, LayerShape
 from edgewright.graph.cost import node_macs
 from edgewright.graph.pruning.branches import find_branches
-from edgewright.graph.shapes import static_shape
+from edgewright.graph.shapes import bind_axes, static_shape
 
 if TYPE_CHECKING:
     from edgewright.graph.pruning.groups import Group
@@ -55,6 +55,8 @@ def layer_shapes(model: ir.Model, groups: Sequence[Group], remove: Remover) -> t
             continue
         smaller = model.clone()
         remove(smaller, {group.name: range(group.size - step)})
+        if any(static_shape(value) is None for node in smaller.graph for value in node.outputs):
+            smaller = bind_axes(smaller, {})  # shapes that the graph computes
         for node in smaller.graph:
             before = whole.get(node.name or "")
             if before is not None:
