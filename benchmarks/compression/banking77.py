@@ -2,7 +2,8 @@
 
 The example's classifier with four layers is trained here as the example trains its two, and is the original. The
 student keeps every second layer without the least of its channels, and learns from the teacher and the labels of the
-9,000 training queries; the 3,080 test queries only judge. Beside it: the same student from the labels alone, and without any training.
+9,000 training queries; the 3,080 test queries only judge. Beside it: the same student from the labels alone, and
+without any training.
 """
 
 from __future__ import annotations
