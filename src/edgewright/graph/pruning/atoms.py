@@ -27,20 +27,20 @@ class Atoms:
         if count <= 1:
             return still(count)
         first, self._count = self._count, self._count + count
-        if self._count > self._parent.size:
+        if self._count >= self._parent.size:  # one place more than atoms, for what stands still
             known = self._parent.size
-            self._parent = np.concatenate([self._parent, np.arange(known, 2 * self._count, dtype=np.int64)])
+            self._parent = np.concatenate([self._parent, np.arange(known, 2 * self._count + 1, dtype=np.int64)])
         return np.arange(first, self._count, dtype=np.int64)
 
     def roots(self, labels: Labels) -> Labels:
         """Returns the class of every label; `STILL` where there is none."""
-        found = np.where(labels < 0, 0, labels)
-        if self._count:
-            while True:
-                above = self._parent[found]
-                if np.array_equal(above, found):
-                    break
-                found = above
+        if not moves(labels):
+            return labels
+        found = self._parent[labels]
+        above = self._parent[found]
+        while not (above == found).all():
+            found, above = above, self._parent[above]
+        self._parent[labels] = found  # STILL is the last place, which is never an atom
         return np.where(labels < 0, STILL, found)
 
     def tie(self, first: Labels, second: Labels, where: str) -> None:
@@ -67,9 +67,7 @@ class Atoms:
 
     def free(self, labels: Labels) -> Labels:
         """Returns the classes of `labels`, `STILL` for those that have to stay."""
-        roots = self.roots(labels)
-        fixed = np.fromiter(self._fixed, np.int64, len(self._fixed))
-        return np.where(np.isin(roots, fixed), STILL, roots)
+        return among(self.roots(labels), np.fromiter(self._fixed, np.int64, len(self._fixed)), STILL)
 
     def _join(self, one: int, other: int, where: str) -> None:
         if one == other:
@@ -77,7 +75,7 @@ class Atoms:
         if STILL in (one, other):
             self.fix(np.array([max(one, other)]), where)
             return
-        first, second = sorted(int(self.roots(np.array([label]))[0]) for label in (one, other))
+        first, second = sorted((self._root(one), self._root(other)))
         if first == second:
             return
         self._parent[second] = first
@@ -85,10 +83,26 @@ class Atoms:
         if reason is not None:
             self._fixed.setdefault(first, reason)
 
+    def _root(self, label: int) -> int:
+        above = int(self._parent[label])
+        while above != label:
+            label, above = above, int(self._parent[above])
+        return label
+
 
 def still(count: int) -> Labels:
     """Returns labels of an axis of which nothing can be removed."""
     return np.full(count, STILL, np.int64)
+
+
+def among(labels: Labels, chosen: Labels, instead: int) -> Labels:
+    """Returns `labels` with `instead` in place of those that are among `chosen`."""
+    if not chosen.size or not moves(labels):
+        return labels
+    table = np.arange(max(int(labels.max()), int(chosen.max())) + 2)
+    table[chosen] = instead
+    table[STILL] = STILL
+    return np.asarray(table[labels], np.int64)
 
 
 def moves(labels: Labels) -> bool:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StepFailed
 from edgewright.graph.initializers import add_initializer
-from edgewright.graph.pruning.atoms import Labels
+from edgewright.graph.pruning.atoms import Labels, among
 from edgewright.graph.pruning.products import by_group
 from edgewright.graph.pruning.scene import Scene, integers, ints, operand
 from edgewright.graph.quantisers import numbers
 
 Mask = NDArray[np.bool_]
+_GONE = -2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +34,7 @@ class Removal:
 
     def stays(self, labels: Labels) -> Mask:
         """Returns which indices of an axis stay."""
-        return ~np.isin(self.scene.atoms.roots(labels), self.gone)
+        return np.asarray(among(self.scene.atoms.roots(labels), self.gone, _GONE) != _GONE)
 
     def masks(self, value: ir.Value | None) -> list[Mask]:
         """Returns which indices of each axis of a tensor stay."""
