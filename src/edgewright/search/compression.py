@@ -206,9 +206,11 @@ class _Climb:
     def prune(self) -> Generator[Rung, Candidate, None]:
         """Prunes and recovers, round after round, until the cost is met or too much is lost."""
         int8 = self.so_far.int8
-        goal = self._goal(int8.candidate if int8 else self.so_far.plain, 1.0)
+        measured = int8 is not None and int8.candidate.measurement is not None
+        goal = self._goal(int8.candidate if int8 and measured else self.so_far.plain, 1.0)
         passes: tuple[StepSpec, ...] = ()
         told: tuple[str, ...] = ()
+        aimed = 1.0
         for _ in range(self.training.config.rounds):
             if goal is None:
                 return
@@ -224,8 +226,8 @@ class _Climb:
                     return
                 goal = (kind, math.sqrt(share))
             else:
-                passes, told = tried, names
-                goal = self._goal(found, self._relative(found))
+                passes, told, aimed = tried, names, aimed * share
+                goal = self._goal(found, self._relative(found) or aimed)
 
     def stages(self, name: str, quantised: str, passes: tuple[StepSpec, ...], title: str) -> Rungs:
         """Judges a smaller network in float, in INT8, and trained for INT8 where that lost too much.
@@ -253,7 +255,7 @@ class _Climb:
 
         Args:
             found: What this far came to.
-            relative: Its latency, that of the original in float being 1; 0 where it is not known.
+            relative: Its latency, that of the same model with all its channels being 1.
         """
         times = [v.cost_left for v in found.violations if v.cost_left and not v.limit.endswith("in bytes")]
         sizes = [v.cost_left for v in found.violations if v.cost_left and v.limit.endswith("in bytes")]
@@ -261,13 +263,13 @@ class _Climb:
             return ("latency", min(times) * _MARGIN) if times else ("size", min(sizes) * _MARGIN)
         wanted = self.training.config.latency
         if wanted is None:
-            return ("latency", _STEP) if self.training.asked and relative else None
-        if not relative or relative <= wanted * _REACHED:
+            return ("latency", _STEP) if self.training.asked else None
+        if relative <= wanted * _REACHED:
             return None
         return "latency", wanted / relative
 
     def _relative(self, found: Candidate) -> float:
-        """Returns the measured latency relative to INT8 or float without pruning, whichever it is judged beside."""
+        """Returns the measured latency relative to the unpruned model in the same precision; 0 where one is unknown."""
         beside = self.so_far.int8.candidate if self.so_far.int8 and found.precision != "float32" else self.so_far.plain
         return _speed(beside) / _speed(found) if _speed(found) else 0.0
 
