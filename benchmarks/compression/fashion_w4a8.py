@@ -48,42 +48,15 @@ class Plan:
     rate: float = 5e-4
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One width of weights: after rounding by each rule, and after training."""
-
-    rounded: Mapping[str, float]
-    trained: float
-    model: Result
-
-    def shown(self, float_: float) -> str:
-        rounded = ", ".join(f"{rule} {(value - float_) * 100:+.2f}" for rule, value in self.rounded.items())
-        return f"PTQ {rounded}; QAT {(self.trained - float_) * 100:+.2f} points (float {float_:.4f})"
-
-
 def run(options: Options) -> tuple[Row, ...]:
     """Quantises, trains, scores, times steps, and prints every figure."""
     plan = Plan(images=320) if options.quick else Plan()
     torch.set_num_threads(options.threads)
     bench = _Bench(options, plan)
-    float_ = bench.reference.value
-    narrow = {"weight_bits": 4}
-    tensor = bench.outcome("W4A8, one scale per tensor", {**narrow, "weight_per_channel": False}, DISTILLED)
-    three = bench.outcome("W3A8, one scale per tensor", {"weight_bits": 3, "weight_per_channel": False}, DISTILLED)
-    eight = bench.outcome("W8A8", {}, LABELLED)
-    four = bench.outcome("W4A8, one scale per channel", narrow, LABELLED)
-    rows = [
-        _row("1d W4A8, one scale per tensor", tensor, float_),
-        _row("1d W4A8, one scale per channel", four, float_),
-        Row(
-            "W3A8, beyond what is asked",
-            "QAT above PTQ",
-            three.shown(float_),
-            three.trained > max(three.rounded.values()),
-        ),
-        Row("size of the weights", "reported", _size(tensor.model), True),
-    ]
-    return (*rows, *bench.beside_nncf({8: eight, 4: four}))
+    rows = bench.narrow("1d W4A8, one scale per tensor", {"weight_bits": 4, "weight_per_channel": False})
+    rows += bench.beside_nncf(4)
+    rows += bench.narrow("1d W3A8, one scale per tensor", {"weight_bits": 3, "weight_per_channel": False})
+    return (*rows, *bench.beside_nncf(8))
 
 
 DISTILLED: Mapping[str, Any] = {"labels": 0.0, "logits": 1.0}
@@ -99,46 +72,52 @@ class _Bench:
         self.reference = self.setting.judge(self.setting.compile(self.float))
         print(f"  float: top-1 {self.reference.value:.4f}", flush=True)
 
-    def outcome(self, title: str, changes: Mapping[str, Any], learnt: Mapping[str, Any]) -> Outcome:
-        """Rounds by every rule, and trains from the plainest."""
-        scheme = replace(EIGHT, name="benchmark", **changes)
-        rounded = {rule: self._quantised(scheme, rule) for rule in RULES}
-        values = {rule: self._judged(model).value for rule, model in rounded.items()}
-        trained = self.setting.apply([CLEAN_UP, _static(scheme, RULES[0]), self._qat(learnt)])
-        found = Outcome(values, self._judged(trained).value, trained)
-        seconds = trained.record.seconds
-        print(f"  {title}: {found.shown(self.reference.value)}, {seconds:.0f} s, {_history(trained)}", flush=True)
-        return found
+    def narrow(self, claim: str, changes: Mapping[str, Any]) -> list[Row]:
+        """Rounds by every rule, and trains from the plainest, without labels."""
+        float_, scheme = self.reference.value, replace(EIGHT, name="benchmark", **changes)
+        rounded = {rule: self._judged(self._quantised(scheme, rule)).value - float_ for rule in RULES}
+        shown = ", ".join(f"{rule} {value * 100:+.2f}" for rule, value in rounded.items())
+        print(f"  {claim}: PTQ {shown}", flush=True)
+        trained = self._trained(scheme, DISTILLED)
+        gained = self._judged(trained).value - float_
+        text = f"PTQ {shown}, QAT {gained * 100:+.2f} points of {float_:.4f}; {_size(trained, scheme.weight_bits)}"
+        print(f"  {claim}: {text}; {trained.record.seconds:.0f} s, {_history(trained)}", flush=True)
+        return [
+            Row(f"{claim}: QAT", "at most 1 point below float", text, gained >= -LOSS),
+            Row(f"{claim}: PTQ", "loses more", shown, max(rounded.values()) < gained),
+        ]
 
-    def beside_nncf(self, ours: Mapping[int, Outcome]) -> list[Row]:
-        rows = []
-        for bits, outcome in ours.items():
-            start = self._quantised(EIGHT if bits == 8 else replace(EIGHT, name="benchmark", weight_bits=4), RULES[0])
-            rows += self._against(bits, outcome, start)
-        return rows
+    def beside_nncf(self, bits: int) -> list[Row]:
+        """Both learn from the same images and labels, one scale per output channel."""
+        scheme = EIGHT if bits == 8 else replace(EIGHT, name="benchmark", weight_bits=bits)
+        trained = self._trained(scheme, LABELLED)
+        ours = self._judged(trained).value
+        print(f"  W{bits}A8, labels: {ours:.4f}, {trained.record.seconds:.0f} s, {_history(trained)}", flush=True)
+        return self._against(bits, ours, self._quantised(scheme, RULES[0]))
 
-    def _against(self, bits: int, ours: Outcome, start: Result) -> list[Row]:
+    def _against(self, bits: int, ours: float, start: Result) -> list[Row]:
         from nncf_training import NncfTraining
 
         held, _ = _tensors(self._path("heldout"), 100)
         images, labels = _tensors(self.images, self.plan.images)
-        network = _network()
-        peer = NncfTraining(network, held, bits, self.plan.rate)
+        peer = NncfTraining(_network(), held, bits, self.plan.rate)
         mine, theirs = _steps(_our_step(start, self.float, self.plan.rate), peer.step, images, labels)
-        peer = NncfTraining(network, held, bits, self.plan.rate)
+        peer = NncfTraining(_network(), held, bits, self.plan.rate)
         seconds = peer.train(images, labels, self.plan.epochs, BATCH, self.options.seed)
-        shown, wanted = _tensors(self._path("test"), 500 if self.options.quick else None)
+        shown, wanted = _tensors(self._path("test"), None)
         value = float((peer.converted(shown) == wanted.numpy()).mean())
-        print(
-            f"  NNCF W{bits}A8: top-1 {value:.4f}, {seconds:.0f} s; step {theirs:.0f} ms, ours {mine:.0f}", flush=True
-        )
-        gain = (ours.trained - value) * 100
+        print(f"  NNCF W{bits}A8: {value:.4f}, {seconds:.0f} s; step {theirs:.0f} ms, ours {mine:.0f}", flush=True)
+        gain = (ours - value) * 100
+        text = f"{ours:.4f}, NNCF {value:.4f}: {gain:+.2f} points"
         return [
-            Row(f"5 beside NNCF, W{bits}A8", "not worse (0.3 points)", f"{gain:+.2f} points", gain >= -0.3),
+            Row(f"5 beside NNCF, W{bits}A8", "not worse (0.3 points)", text, gain >= -0.3),
             Row(
                 f"5 a step of W{bits}A8", "not slower", f"{theirs / mine:.2f}x as fast ({mine:.0f} ms)", mine <= theirs
             ),
         ]
+
+    def _trained(self, scheme: Scheme, learnt: Mapping[str, Any]) -> Result:
+        return self.setting.apply([CLEAN_UP, _static(scheme, RULES[0]), self._qat(learnt)])
 
     def _path(self, which: str) -> str:
         table = self.setting.project.file.data
@@ -171,17 +150,12 @@ def _history(model: Result) -> str:
     return f"loss {history.epochs[-1].loss:.3f}"
 
 
-def _size(model: Result) -> str:
-    graph = load(model.path).graph
-    count = sum(found.size for q in all_quantisers(graph) if (found := q.integers()) is not None and q.dtype == "int8")
-    whole = (model.path / "model.onnx").stat().st_size
-    widths = f"{count * 4 / 1e3:.0f} kB in float32, {count / 1e3:.0f} kB as stored, {count / 2e3:.0f} kB packed"
-    return f"{count} weights: {widths}; whole file {whole / 1e3:.0f} kB"
-
-
-def _row(claim: str, found: Outcome, float_: float) -> Row:
-    met = found.trained >= float_ - LOSS and found.trained > max(found.rounded.values())
-    return Row(claim, "at most 1 point below float, PTQ loses more", found.shown(float_), met)
+def _size(model: Result, bits: int) -> str:
+    stored = [q.integers() for q in all_quantisers(load(model.path).graph) if q.dtype == "int8"]
+    count = sum(integers.size for integers in stored if integers is not None)
+    return (
+        f"{count} weights, {count * bits / 8e3:.0f} kB packed, {count / 1e3:.0f} kB as stored, {count / 250:.0f} float"
+    )
 
 
 def _network() -> torch.nn.Module:
