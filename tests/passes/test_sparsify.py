@@ -182,3 +182,15 @@ def test_models_without_fitting_weights_are_refused(hub: Path, tmp_path: Path) -
     save(model, tmp_path / "integers")
     with pytest.raises(ConfigError, match="stored as int8"):
         apply("sparsify", {}, tmp_path / "integers", tmp_path / "b")
+
+
+def test_learnt_rounding_leaves_zeros_alone() -> None:
+    from edgewright.passes._rounding import Stored, _Soft
+
+    real = RNG.standard_normal((4, 8)).astype(np.float32)
+    real[:, ::2] = 0
+    soft = _Soft(Stored("w", real, np.full((4, 1), 0.1), np.full((4, 1), 3), (-128, 127)))
+    soft.logit.data.fill_(9.0)
+    assert (soft.integers()[:, ::2] == 3).all()
+    np.testing.assert_array_equal(soft.integers()[:, 1::2], np.floor(real[:, 1::2] / np.float32(0.1)) + 4)
+    assert (soft.soft()[:, ::2] == 0).all()

@@ -178,7 +178,7 @@ def _error(
 
 
 class _Soft:
-    """Weights between the two integers around them."""
+    """Weights between the two integers around them; those that are zero, as pruning leaves them, stay zero."""
 
     def __init__(self, stored: Stored) -> None:
         import torch
@@ -188,7 +188,7 @@ class _Soft:
         self.zero = torch.from_numpy(np.array(stored.zero_point, np.float32))
         ratio = torch.from_numpy(np.array(stored.real, np.float32)) / self.scale
         self.floor = ratio.floor()
-        self.ratio = ratio
+        self.ratio, self.pruned = ratio, ratio == 0
         share = ((ratio - self.floor - GAMMA) / (ZETA - GAMMA)).clamp(1e-4, 1 - 1e-4)
         self.logit = torch.logit(share).requires_grad_()
 
@@ -211,7 +211,7 @@ class _Soft:
         return found.detach().numpy()
 
     def _up(self) -> torch.Tensor:
-        return (self.logit.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+        return (self.logit.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1).masked_fill(self.pruned, 0.0)
 
     def _real(self, steps: torch.Tensor) -> torch.Tensor:
         low, high = self.stored.limits

@@ -42,7 +42,7 @@ class Adaround:
     """
 
     name: ClassVar[str] = "adaround"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime", "torch")
     needs: ClassVar[tuple[str, ...]] = ("float", "data")
     quantises: ClassVar[bool] = True
