@@ -92,7 +92,7 @@ def test_labels_are_learnt(tmp_path: Path, end: str) -> None:
     model = linear(tmp_path / "model", end=end)
     samples = data(tmp_path, model, CLASSES)
     x = np.load(tmp_path / "samples.npz")["x"]
-    out = tuned(FineTune(epochs=10, batch=16, learning_rate=0.05, smoothing=0.1, fit=QUICK), model, samples, tmp_path)
+    out = tuned(FineTune(epochs=5, batch=8, learning_rate=0.1, smoothing=0.1, fit=QUICK), model, samples, tmp_path)
     assert share_right(model, {"x": x}, CLASSES) < 0.7
     assert share_right(out, {"x": x}, CLASSES) > 0.9
     history = read_history(out)
@@ -108,7 +108,7 @@ def test_numbers_are_learnt(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
     samples = data(tmp_path, model, x @ np.array([1.0, -2.0, 0.5, 0.0]), x=x)
     out = tuned(
-        FineTune(epochs=30, batch=8, learning_rate=0.1, loss="mse", fit=Fit(validation=0.25, weight_decay=0.0)),
+        FineTune(epochs=10, batch=4, learning_rate=0.2, loss="mse", fit=Fit(validation=0.25, weight_decay=0.0)),
         model,
         samples,
         tmp_path,
@@ -126,7 +126,7 @@ def test_several_answers_at_once_are_learnt(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
     labels = np.stack([x[:, 0] > 0, x[:, 1] > 0], 1).astype(np.float32)
     samples = data(tmp_path, model, labels, x=x)
-    out = tuned(FineTune(epochs=15, batch=16, learning_rate=0.1, loss="bce", fit=QUICK), model, samples, tmp_path)
+    out = tuned(FineTune(epochs=6, batch=8, learning_rate=0.2, loss="bce", fit=QUICK), model, samples, tmp_path)
     (values,) = open_infer(load(out))({"x": x}).values()
     assert ((values > 0.5) == labels).mean() > 0.9
 
@@ -139,7 +139,7 @@ def test_masks_are_learnt(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(32, 1, 4, 4)).astype(np.float32)
     masks = (x[:, 0] > 0).astype(np.uint8)
     out = tuned(
-        FineTune(epochs=8, batch=8, learning_rate=0.1, fit=QUICK), model, data(tmp_path, model, masks, x=x), tmp_path
+        FineTune(epochs=4, batch=4, learning_rate=0.3, fit=QUICK), model, data(tmp_path, model, masks, x=x), tmp_path
     )
     assert share_right(out, {"x": x[:1]}, masks[:1]) > 0.9
     assert load(out).graph.inputs[0].shape == [1, 1, 4, 4]
@@ -164,7 +164,7 @@ def test_token_ids_and_a_second_input(tmp_path: Path) -> None:
     ids = rng.integers(0, 10, (80, 5))
     samples = data(tmp_path, model, ids[:, 0] % 2, ids=ids, mask=np.eye(5, dtype=np.float32)[[0] * 80])
     fit = Fit(validation=0.25, augment=({"op": "mask-tokens", "share": 0.05},))
-    out = tuned(FineTune(epochs=12, batch=16, learning_rate=0.05, fit=fit), model, samples, tmp_path)
+    out = tuned(FineTune(epochs=6, batch=8, learning_rate=0.1, fit=fit), model, samples, tmp_path)
     history = read_history(out)
     assert history is not None
     assert history.epochs[history.best].score > 0.9  # type: ignore[operator]
@@ -204,7 +204,7 @@ def boxes(folder: Path, model: Path) -> Path:
 
 def test_a_loss_of_ones_own_sees_labels_as_they_are(tmp_path: Path) -> None:
     model = linear(tmp_path / "model", 2)
-    step = FineTune(epochs=40, batch=10, learning_rate=0.05, loss="mine:left_edge", fit=QUICK)
+    step = FineTune(epochs=12, batch=4, learning_rate=0.1, loss="mine:left_edge", fit=QUICK)
     out = tuned(step, model, boxes(tmp_path, model), tmp_path)
     weights = load(out).graph.initializers["w"].const_value
     assert weights is not None

@@ -49,7 +49,7 @@ def same(one: ir.Model, other: ir.Model) -> bool:
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
 def test_it_learns(blobs: Make, convolutional: Make, context: Any, optimiser: str) -> None:
     rate = 0.1 if optimiser == "sgd" else 0.02
-    regime = Regime(8, 16, rate, Fit(optimiser=optimiser, validation=0.25))
+    regime = Regime(6, 16, rate, Fit(optimiser=optimiser, validation=0.25))
     history = trained(convolutional(), blobs(), regime, context)
     assert history.start < 0.7
     assert history.epochs[history.best].score > 0.9
@@ -85,11 +85,11 @@ class _Killed(BaseException):
     """Ends a run where a kill would."""
 
 
-@pytest.mark.parametrize("moment", [1, 20, 27])
+@pytest.mark.parametrize("moment", [1, 10, 13])
 def test_a_stopped_run_gives_the_weights_of_one_that_was_not(
     blobs: Make, convolutional: Make, context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    regime = replace(REGIME, epochs=6, fit=replace(REGIME.fit, augment=({"op": "noise"},)))
+    regime = replace(REGIME, epochs=3, fit=replace(REGIME.fit, augment=({"op": "noise"},)))
     whole, stopped, calls = convolutional(), convolutional(), [0]
     expected = trained(whole, blobs(), regime, context)
     context.scratch = tmp_path / "stopped"
