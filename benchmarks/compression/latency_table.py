@@ -86,7 +86,7 @@ def _fresh(
         folder = Path(name)
         np.savez(folder / "feed.npz", **synthetic(tensor_specs(bound)[0]))
         artifacts = [
-            compiled(pruned(bound, sizes), scheme, target, None, folder / str(index), _Context(folder))
+            compiled(pruned(bound, sizes), scheme, target, None, folder / str(index), _Context(folder)).artifact
             for index, sizes in enumerate((whole, *fresh))
         ]
         samples = [folder / "feed.npz"]

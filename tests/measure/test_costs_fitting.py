@@ -74,13 +74,14 @@ def test_every_form_is_predicted_from_the_others() -> None:
 def test_a_kernel_belongs_to_the_operator_with_products() -> None:
     shapes = {s.node: s for s in LAYERS}
     placement = [
-        NodePlacement("k1", "FusedConv", "CPU", "float32", ("b", "r")),
+        NodePlacement("k1", "FusedConv", "CPU", "float32", ("joined", "r")),
         NodePlacement("k2", "Reorder", "CPU", "float32"),
     ]
     times, fused = attribute(
         [OperatorTime("k1", "FusedConv", 5.0), OperatorTime("k2", "Reorder", 2.0), OperatorTime("c", "Gemm", 1.0)],
         placement,
         shapes,
+        {"joined": ("b",)},
     )
     assert times == {"b": 5.0, "": 2.0, "c": 1.0}
     assert fused["b"] == ("Relu",)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgewright.core.target import Target
     from edgewright.graph.pruning import Group
     from edgewright.measure.costs.fitting import Seen
+    from edgewright.measure.costs.probing import Compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class ChannelCosts:
     """
 
     name: ClassVar[str] = "channel-costs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "openvino")
 
     target: StepSpec = field(default_factory=lambda: StepSpec("onnxruntime"))
@@ -108,20 +109,21 @@ class ChannelCosts:
         from edgewright.measure.costs.timing import profiled, side_by_side
         from edgewright.runtimes import load_artifact
 
-        artifacts = self._compiled(model, forms, data, folder, context)
+        made = self._compiled(model, forms, data, folder, context)
+        artifacts = [each.artifact for each in made]
         np.savez(folder / "feed.npz", **feed)
         shapes, told = {shape.node: shape for shape in layers}, []
-        for index, artifact in enumerate(artifacts):
-            operators = profiled(artifact, feed, self.threads, self.runs, self.device)
-            told.append(attribute(operators, load_artifact(artifact).placement, shapes))
+        for index, each in enumerate(made):
+            operators = profiled(each.artifact, feed, self.threads, self.runs, self.device)
+            told.append(attribute(operators, load_artifact(each.artifact).placement, shapes, each.origins))
             context.progress(0.4 + 0.2 * index / len(artifacts), f"profiling form {index + 1} of {len(artifacts)}")
         whole, ratios = side_by_side(
             *(artifacts, [folder / "feed.npz"], self.threads, self.rounds, self.device),
             lambda fraction, note: context.progress(0.6 + 0.4 * fraction, note),
         )
         seen = tuple(Seen(s, r, *t) for s, r, t in zip(forms, ratios, told, strict=True))
-        if not any(each.times for each in seen):
-            seen = tuple(shared_out(layers, each, whole * 1000) for each in seen)
+        if not any(form.times for form in seen):
+            seen = tuple(shared_out(layers, form, whole * 1000) for form in seen)
         return whole, seen
 
     def _compiled(
@@ -131,17 +133,17 @@ class ChannelCosts:
         data: Path | None,
         folder: Path,
         context: Context,
-    ) -> list[Path]:
+    ) -> list[Compiled]:
         from edgewright.engine import registry
         from edgewright.measure.costs.probing import compiled, pruned
 
         target = cast("Target", registry.make("targets", self.target))
-        artifacts = []
+        made = []
         for index, sizes in enumerate(forms):
             context.progress(0.4 * index / len(forms), f"compiling form {index + 1} of {len(forms)}")
             form, place = pruned(model, sizes), folder / str(index)
-            artifacts.append(compiled(form, self.scheme, target, data, place, _Quiet(context.seed, context.scratch)))
-        return artifacts
+            made.append(compiled(form, self.scheme, target, data, place, _Quiet(context.seed, context.scratch)))
+        return made
 
 
 @dataclass(slots=True)

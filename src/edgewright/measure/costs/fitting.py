@@ -52,9 +52,18 @@ class Fitted:
 
 
 def attribute(
-    operators: Iterable[OperatorTime], placement: Iterable[NodePlacement], shapes: Mapping[str, LayerShape]
+    operators: Iterable[OperatorTime],
+    placement: Iterable[NodePlacement],
+    shapes: Mapping[str, LayerShape],
+    origins: Mapping[str, tuple[str, ...]],
 ) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]:
     """Gives the time of every kernel to the operator with products among those it computes, or to the first.
+
+    Args:
+        operators: As profiled.
+        placement: Which operators of what was compiled each kernel computes.
+        shapes: Operators of the model.
+        origins: Operator of what was compiled -> operators of the model; those that are missing kept their names.
 
     Returns:
         Node -> microseconds, `""` for kernels of no node; and node -> operators computed along.
@@ -63,7 +72,8 @@ def attribute(
     times: dict[str, float] = {}
     fused: dict[str, tuple[str, ...]] = {}
     for operator in operators:
-        nodes = [n for n in sources.get((operator.node, operator.op), (operator.node,)) if n in shapes]
+        given = sources.get((operator.node, operator.op), (operator.node,))
+        nodes = [n for name in given for n in origins.get(name, (name,)) if n in shapes]
         main = [n for n in nodes if _has_products(shapes[n])] or nodes[:1] or [""]
         for node in main:
             times[node] = times.get(node, 0.0) + operator.microseconds / len(main)

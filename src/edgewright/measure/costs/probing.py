@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from edgewright.graph.pruning import Group
 
 UNIFORM = (0.75, 0.5, 0.25)
+_OPSET = 17
 _LEAST_SHARE = 0.2
 
 
@@ -64,27 +66,72 @@ def pruned(model: onnx_ir.Model, sizes: Mapping[str, int]) -> onnx_ir.Model:
     return smaller
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A form as an artifact.
+
+    Attributes:
+        artifact: Its folder.
+        origins: Operator of the cleaned-up form -> operators of the model that it computes.
+    """
+
+    artifact: Path
+    origins: Mapping[str, tuple[str, ...]]
+
+
 def compiled(
     model: onnx_ir.Model, scheme: str, target: Target, data: Path | None, folder: Path, context: Context
-) -> Path:
-    """Cleans a form up, quantises it by `scheme` with made-up ranges where there is one, and compiles it.
-
-    Returns:
-        The folder of the artifact.
-    """
+) -> Compiled:
+    """Cleans a form up, quantises it by `scheme` with made-up ranges where there is one, and compiles it."""
     from edgewright.graph.load import save
     from edgewright.graph.opset import raise_opset
     from edgewright.graph.simplify import simplify
 
     hub, out = folder / "hub", folder / "artifact"
     out.mkdir(parents=True)
-    plain = simplify(raise_opset(model, 17))
+    plain = simplify(raise_opset(model.clone(), _OPSET))
+    origins = origins_of(plain.graph, model.graph)
     if scheme:
         plain = _quantised(plain, scheme, hub)
     save(plain, hub)
     given = {"model": hub, **({"data": data} if data is not None else {})}
     target.run(given, out, context)
-    return out
+    return Compiled(out, origins)
+
+
+def origins_of(simple: onnx_ir.Graph, original: onnx_ir.Graph) -> Mapping[str, tuple[str, ...]]:
+    """Returns, for every operator of a cleaned-up graph, those of the original that it computes.
+
+    Clean-up keeps the names of tensors where it joins operators: what lies between those an operator reads and those it
+    writes is what it does, such as a Conv and the batch norm folded into it. An operator that more than one of them may
+    compute belongs to the one that computes least.
+    """
+    makers = {value.name: node for node in original for value in node.outputs}
+    spans = []
+    for node in simple:
+        ends = {value.name for value in node.inputs if value is not None and not value.is_initializer()}
+        spans.append((node.name or "", _between(makers, [value.name for value in node.outputs if value.name], ends)))
+    found, taken = {}, set[str]()
+    for name, inside in sorted(spans, key=lambda span: len(span[1])):
+        own = tuple(n.name or "" for n in original if n in inside and n.name not in taken)
+        taken.update(own)
+        if own:
+            found[name] = own
+    return found
+
+
+def _between(
+    makers: Mapping[str | None, onnx_ir.Node], outputs: Sequence[str | None], ends: Collection[str | None]
+) -> set[onnx_ir.Node]:
+    inside: set[onnx_ir.Node] = set()
+    waiting = list(outputs)
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node in inside:
+            continue
+        inside.add(node)
+        waiting += [v.name for v in node.inputs if v is not None and v.name not in ends]
+    return inside
 
 
 def _quantised(model: onnx_ir.Model, scheme: str, hub: Path) -> onnx_ir.Model:
