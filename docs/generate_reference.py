@@ -156,8 +156,9 @@ def data() -> str:
 
     head = (
         "# Data\n\n`[data]` names a `reader`; its keys are defaults for the tables `[data.calibration]`,"
-        " `[data.tune]` and `[data.test]`. "
-        "The search chooses on `tune` and reports on `test`; splits that share samples are refused.\n"
+        " `[data.tune]` and `[data.test]`, and `[data.train]` and `[data.unlabelled]` where there are any. "
+        "The search chooses on `tune` and reports on `test`; splits that share samples with one of them are refused. "
+        "Passes that train learn from the last two.\n"
     )
     return "\n".join([head, *(section(f'reader = "{name}"', kind) for name, kind in sorted(READERS.items()))])
 
