@@ -26,7 +26,7 @@ from edgewright.graph.load import save
 from edgewright.graph.sparsity import n_of_m
 from edgewright.report import write_report
 from edgewright.report.compression import compressions
-from edgewright.report.evidence import NoEvidence
+from edgewright.report.evidence import NoEvidence, StoredEvidence
 from edgewright.report.html import report_html
 from edgewright.report.json_report import report_json
 from edgewright.report.sparse import ratio
@@ -194,6 +194,14 @@ def test_json_and_terminal_tell_the_stages(compressed: tuple[Study, Folders], tm
     with console.capture() as seen:
         show_stages(tmp_path / "nothing.json", study.winners, console)
     assert seen.get() == ""
+
+
+def test_what_a_step_made_is_found_by_its_digest(compressed: tuple[Study, Folders], tmp_path: Path) -> None:
+    record = compressed[0].best("onnxruntime").lineage[1]
+    stored = StoredEvidence({record.output: tmp_path}.get, lambda split: [])  # type: ignore[arg-type,return-value]
+    assert stored.made(record) == tmp_path
+    assert stored.made(compressed[0].best("onnxruntime").lineage[0]) is None
+    assert NoEvidence().made(record) is None
 
 
 def test_a_study_without_training_has_no_such_section(keywords: Study) -> None:

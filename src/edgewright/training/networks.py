@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from edgewright.errors import ConfigError
 from edgewright.graph.batch import batch_of, free_batch
-from edgewright.graph.bridge import fuse, to_torch
+from edgewright.graph.bridge import fuse, to_torch, untie
 from edgewright.graph.initializers import add_initializer
 from edgewright.graph.load import tensor_specs
 from edgewright.training.norms import make_trainable
@@ -62,6 +62,7 @@ def own_weights(model: ir.Model) -> None:
     its own, since its statistics will differ.
     """
     LiftConstantsToInitializersPass(size_limit=2)(model)
+    untie(model)
     taken: set[int] = set()
     for node in model.graph:
         if node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
