@@ -198,7 +198,7 @@ def test_json_and_terminal_tell_the_stages(compressed: tuple[Study, Folders], tm
 
 def test_what_a_step_made_is_found_by_its_digest(compressed: tuple[Study, Folders], tmp_path: Path) -> None:
     record = compressed[0].best("onnxruntime").lineage[1]
-    stored = StoredEvidence({record.output: tmp_path}.get, lambda split: [])  # type: ignore[arg-type,return-value]
+    stored = StoredEvidence({record.output: tmp_path}.get, lambda split: [])
     assert stored.made(record) == tmp_path
     assert stored.made(compressed[0].best("onnxruntime").lineage[0]) is None
     assert NoEvidence().made(record) is None

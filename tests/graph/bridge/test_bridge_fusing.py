@@ -135,7 +135,7 @@ def test_a_tensor_that_is_asked_for_stays() -> None:
 
 def targets(module: fx.GraphModule) -> list[Callable[..., Any]]:
     known = (gelu, attention, linear)
-    return [node.target for node in module.graph.nodes if node.target in known]  # type: ignore[misc]
+    return [node.target for node in module.graph.nodes if node.target in known]
 
 
 def same(plain: fx.GraphModule, fused: fx.GraphModule, *inputs: torch.Tensor) -> None:
