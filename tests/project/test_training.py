@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from edgewright.core.recipe import BROKE, DOMINATED, MET, StepSpec
 from edgewright.engine.execute import Executor, Input
 from edgewright.errors import ConfigError
+from edgewright.project.apply import Job, apply_passes
 from edgewright.project.config import load_project
 from edgewright.project.optimize import optimize
 from edgewright.project.question import ask
@@ -130,6 +131,23 @@ def written(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_passes_that_train_run_without_a_search_taught_by_the_model_given(trained: Path, tmp_path: Path) -> None:
+    passes = (
+        StepSpec("prune", {"size": 0.6, "importance": "magnitude"}),
+        StepSpec("distill", {"epochs": 1, "batch": 128, "labels": 0.5}),
+        StepSpec("clean-up"),
+    )
+    model = trained.parent / "model.onnx"
+    job = Job(model, passes, tmp_path / "made", load_project(trained), keep_steps=True)
+    made = apply_passes(job, cache=Cache(tmp_path / "cache"))
+    assert made.steps == ("import", "prune", "distill", "clean-up")
+    assert made.model.stat().st_size < 0.7 * model.stat().st_size
+    distilled = tmp_path / "made" / "steps" / "2-distill"
+    assert (distilled / "training.json").is_file()
+    assert not (made.model.parent / "training.json").exists()
+
+
+@pytest.mark.prove
 def test_a_project_is_pruned_recovers_and_is_quantised_with_every_stage_judged(trained: Path, tmp_path: Path) -> None:
     outcome = optimize(load_project(trained), cache=Cache(tmp_path / "cache"))
     tried = [c for c in outcome.study.candidates if c.recipe.title.startswith("size to 0.")]
