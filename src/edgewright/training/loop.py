@@ -23,6 +23,8 @@ from edgewright.training.settings import Regime
 from edgewright.training.sparsity import Zeros
 
 _TICK_SECONDS = 0.5
+_READ_STEPS = 32
+"""A loss is read so many steps late at most: reading waits for the accelerator."""
 _SHARES = ("top-1", "agreement")
 """Scores that are shown as percentages."""
 
@@ -230,7 +232,7 @@ class _Losses:
 
     def add(self, loss: Tensor, samples: int) -> None:
         self.waiting.append((loss, samples))
-        if loss.device.type == "cpu" or len(self.waiting) >= 32:
+        if len(self.waiting) >= _READ_STEPS:
             self._read()
 
     def mean(self) -> float:
