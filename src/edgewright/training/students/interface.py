@@ -139,9 +139,9 @@ def frames(interface: Interface) -> Frames | None:
     first, second, last = interface.outputs[0].shape
     if not isinstance(last, int):
         return None
-    if isinstance(second, int) and first == batch:
+    if isinstance(second, int) and (isinstance(first, str) or first == batch):
         return Frames(second, last)
-    return Frames(first, last, first=True) if isinstance(first, int) and second == batch else None
+    return Frames(first, last, first=True) if isinstance(first, int) and second in (batch, str(second)) else None
 
 
 def boxes(interface: Interface) -> int | None:
