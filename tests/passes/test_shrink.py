@@ -99,17 +99,28 @@ def test_a_layer_without_bias_is_given_one(tmp_path: Path) -> None:
     assert sizes["w1"] == 7
 
 
-def test_behind_padding_only_zeros_go(tmp_path: Path) -> None:
+def test_behind_padding_one_constant_stands_for_all(tmp_path: Path) -> None:
+    """A border of zeros makes a map of a constant, not a bias: channels of zeros go, others are multiples of one."""
     weights = noise({**SHAPES, "w2": (5, 8, 3, 3)})
-    weights["w1"][[1, 4, 6]] = 0
-    weights["mean"][[1, 4, 6]] = 0
-    weights["beta"][[1, 4, 6]] = [0.7, -0.3, 0]  # Relu leaves 0.7, 0, 0
+    weights["w1"][[1, 3, 4, 6, 7]] = 0
+    weights["mean"][[1, 3, 4, 6, 7]] = 0
+    weights["beta"][[1, 3, 4, 6, 7]] = [-0.3, 0.7, 0.2, 0, 1.5]  # Relu leaves 0, 0.7, 0.2, 0, 1.5
     sizes, notes = shrunk(f"{BODY}  y = Conv<pads=[1,1,1,1]>(r1, w2, b2)", weights, tmp_path)
-    assert sizes["w1"] == 6
+    assert sizes["w1"] == 4
     ((layer, why),) = notes["fixed"]
     assert layer == "c1"
-    assert "1 constant channel" in why
+    assert "one filter of zeros stays" in why
     assert "pads" in why
+
+
+def test_what_differs_at_the_border_stays(tmp_path: Path) -> None:
+    """A depthwise convolution that pads makes another map of every constant."""
+    text = f"{BODY}  d = Conv<group=8, pads=[1,1,1,1]>(r1, w3)  y = Conv(d, w2, b2)"
+    weights = noise({**SHAPES, "w3": (8, 1, 3, 3)})
+    weights["w1"][[1, 4]], weights["mean"][[1, 4]], weights["beta"][[1, 4]] = 0, 0, 0.5
+    sizes, notes = shrunk(text, weights, tmp_path)
+    assert sizes["w1"] == 8
+    assert "2 filters of zeros stay" in dict(notes["fixed"])["c1"]
 
 
 def test_filters_nobody_reads_go(tmp_path: Path) -> None:
