@@ -141,7 +141,9 @@ def frames(interface: Interface) -> Frames | None:
         return None
     if isinstance(second, int) and (isinstance(first, str) or first == batch):
         return Frames(second, last)
-    return Frames(first, last, first=True) if isinstance(first, int) and second in (batch, str(second)) else None
+    if isinstance(first, int) and (isinstance(second, str) or second == batch):
+        return Frames(first, last, first=True)
+    return None
 
 
 def boxes(interface: Interface) -> int | None:
