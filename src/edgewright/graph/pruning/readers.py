@@ -49,7 +49,8 @@ class Site:
     @property
     def foldable(self) -> NDArray[np.bool_]:
         """Channels that this layer can do without."""
-        return self.unread | (self.known == 0) | (self.constant & (self.folds and self.weights is not None))
+        bias = self.constant if self.folds and self.weights is not None else np.zeros(self.labels.size, bool)
+        return np.asarray(self.unread | (self.known == 0) | bias, bool)
 
     @property
     def merges(self) -> bool:
@@ -63,9 +64,7 @@ class Site:
         name = f"{self.node.op_type} `{self.node.name}`"
         if not self.constant[place]:
             return f"{name} reads what is not the same for all samples and positions"
-        return (
-            f"{name} reads a constant other than zero, which is no bias there{' because it pads' * padded(self.node)}"
-        )
+        return f"{name} reads a constant other than zero, no bias there{' because it pads' * padded(self.node)}"
 
 
 _CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 0}
