@@ -39,10 +39,12 @@ class Loop(nn.Module):
     def forward(self, trips: Tensor | None, condition: Tensor | None, states: Values, outside: Values) -> Values:
         """Returns the last states, then each stacked output."""
         stacked: list[list[Tensor]] = []
-        iteration = 0
+        iteration, device = 0, next((v.device for v in (*states, *outside) if isinstance(v, Tensor)), None)
         going = condition is None or bool(condition)
         while going and (trips is None or iteration < int(trips)):
-            results = self.body(torch.tensor(iteration), torch.tensor(going), *states, *outside)
+            results = self.body(
+                torch.tensor(iteration, device=device), torch.tensor(going, device=device), *states, *outside
+            )
             going, states, made = bool(results[0]), results[1 : len(states) + 1], results[len(states) + 1 :]
             stacked = [[*before, now] for before, now in zip(stacked or [[]] * len(made), made, strict=True)]
             iteration += 1

@@ -99,7 +99,7 @@ def non_max_suppression(
             if score_threshold is not None:
                 order = order[values[order] > _scalar(score_threshold)]
             rows += [(batch, label, box) for box in _kept(corners[batch], order.tolist(), overlap, limit)]
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+    return torch.tensor(rows, dtype=torch.int64, device=scores.device).reshape(-1, 3)
 
 
 def _kept(corners: Tensor, order: list[int], overlap: float, limit: int) -> list[int]:

@@ -71,7 +71,8 @@ def _complex(x: Tensor) -> Tensor:
 
 def _cosines(terms: tuple[float, ...], size: Ints, kind: int, periodic: int) -> Tensor:
     count = ints(size)[0]
-    phase = torch.arange(count, dtype=torch.float64) * (2 * math.pi / (count if periodic else count - 1))
+    device = size.device if isinstance(size, Tensor) else None
+    phase = torch.arange(count, dtype=torch.float64, device=device) * (2 * math.pi / (count if periodic else count - 1))
     parts = [term * (-1) ** i * torch.cos(i * phase) for i, term in enumerate(terms)]
     return torch.stack(parts).sum(0).to(torch_dtype(kind))
 
