@@ -49,7 +49,7 @@ def show_tuning(tuning: Tuning, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     table = Table(box=None, pad_edge=False)
     for header in _headers(tuning):
-        table.add_column(header, justify="right")
+        table.add_column(header, justify="right", overflow="fold")
     for trial in _order(tuning):
         style = {"winner": "bold green", _WORST: "dim"}.get(_role(trial, tuning), "")
         table.add_row(*_cells(trial, tuning), style=style)

@@ -43,7 +43,7 @@ def shown(url: str) -> str:
 
 @contextmanager
 def nothing_told(url: str) -> Iterator[None]:
-    """Turns what the database raises into an error that does not hold the password.
+    """Turns what the database raises into an error that does not hold the password, its cause left behind.
 
     Raises:
         UsageError: It cannot be reached, or refuses.
@@ -52,19 +52,13 @@ def nothing_told(url: str) -> Iterator[None]:
 
     try:
         yield
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError):
         hint = "sqlite:///study.db, or postgresql://user@host/database"
-        raise UsageError(f"storage {shown(url)}: not a database that is known", hint=hint) from _bare(error)
+        raise UsageError(f"storage {shown(url)}: not a database that is known", hint=hint) from None
     except SQLAlchemyError as error:
         reason = shown(str(getattr(error, "orig", None) or error)).strip().splitlines()[0]
         hint = "is the server running, and does this user have the right to create tables in the database?"
-        raise UsageError(f"storage {shown(url)}: {reason}", hint=hint) from _bare(error)
-
-
-def _bare(error: Exception) -> Exception | None:
-    """Returns nothing: the original carries the URL."""
-    del error
-    return None
+        raise UsageError(f"storage {shown(url)}: {reason}", hint=hint) from None
 
 
 @contextmanager
