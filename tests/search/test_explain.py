@@ -187,3 +187,14 @@ def test_low_precision_is_compared_with_float_at_its_own_threads_and_batch() -> 
     batched = replace(candidate("float", 1.0, 0.612, precision="float32"), id="t/b4", batch=4)
     found = study(candidate("float", 1.0, 0.612, precision="float32"), int8, batched)
     assert "brings nothing" not in found.candidates[1].why
+
+
+def test_low_precision_is_compared_with_float_of_the_same_network() -> None:
+    pruned = Recipe("half", (StepSpec("prune", {"latency": 0.5}),))
+    smaller = replace(candidate("half", 2.0, 0.612, precision="float32"), recipe=pruned)
+    int8 = candidate("INT8", 1.3, 0.612, precision="int8")
+    found = study(candidate("float", 1.0, 0.612, precision="float32"), int8, smaller)
+    assert "brings nothing" not in found.candidates[1].why
+    slower = replace(candidate("half INT8", 1.5, 0.612, precision="int8"), recipe=pruned)
+    found = study(candidate("float", 1.0, 0.612, precision="float32"), smaller, slower)
+    assert found.candidates[2].why.endswith("INT8 brings nothing on this processor")

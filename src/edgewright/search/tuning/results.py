@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgewright.core.recipe import FAILED, REFUSED, Candidate, Recipe, StepSpec
+from edgewright.core.recipe import FAILED, REFUSED, Candidate, StepSpec
 from edgewright.search import pareto
 
 QUALITY, SPEED, BOTH = "quality", "speed", "both"
@@ -183,8 +183,3 @@ def _rank(outcome: Outcome, objective: str, sign: float) -> tuple[float, ...]:
 def finished(trials: Sequence[Tried]) -> int:
     """Returns how many trials have come to something; one whose worker ended is tried again and does not count."""
     return sum(trial.outcome is not None and trial.state in ("complete", "failed") for trial in trials)
-
-
-def recipe_of(outcome: Outcome, title: str) -> Recipe:
-    """Returns the recipe that was tried."""
-    return Recipe(title, outcome.passes)
