@@ -39,7 +39,7 @@ class Plan:
     copies: int = 8
     epochs: int = 50
     batch: int = 64
-    rate: float = 4e-3
+    rate: float = 1e-2
     seconds: float = 10.0
 
 

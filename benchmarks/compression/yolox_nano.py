@@ -38,8 +38,8 @@ class Plan:
     copies: int = 4
     frames: int = 100
     epochs: int = 12
-    batch: int = 8
-    rate: float = 1e-3
+    batch: int = 4
+    rate: float = 3e-3
     latency: float = 0.66
     seconds: float = 30.0
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgewright.core.step import Context
+from edgewright.errors import ConfigError
 from edgewright.training.distillation.settings import Comparison, Detector
 from edgewright.training.settings import Fit, Regime
 
 _FOUND, _FIT = Detector(), Fit()
+_STEPS = ("auto", "plain", "relative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Distill:
         split: Samples to learn from, several joined by `+`; `train` and `unlabelled` where there are any, else
             `calibration`, when empty.
         limit: Use at most so many of each split.
+        steps: `plain`, or `relative` to the size of each channel's weights; `auto` takes these where batch norm is
+            folded or absent: nothing there evens out a step that is too long.
         fit: Optimiser, schedule, augmentation and the rest.
     """
 
@@ -63,12 +67,15 @@ class Distill:
     detector: Detector = _FOUND
     split: str = ""
     limit: int | None = None
+    steps: str = "auto"
     fit: Fit = _FIT
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant."""
         self._regime()
         self._comparison()
+        if self.steps not in _STEPS:
+            raise ConfigError(f'steps = "{self.steps}" is not known', hint=f"one of: {', '.join(_STEPS)}")
 
     def _regime(self) -> Regime:
         return Regime(self.epochs, self.batch, self.learning_rate, self.fit)
@@ -88,7 +95,7 @@ class Distill:
         specs = tensor_specs(student)[0]
         folder = context.scratch / "examples"
         examples = load_examples(inputs["data"], specs, splits, self.limit, folder, context.progress)
-        history = distil(student, teacher, examples, self._comparison(), self._regime(), context)
+        history = distil(student, teacher, examples, self._comparison(), self._regime(), context, self.steps)
         save(student, out)
         write_history(history, out)
 

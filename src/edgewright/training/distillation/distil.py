@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import onnx_ir as ir
@@ -30,6 +31,8 @@ from edgewright.training.heads import logits_of, probability_of
 from edgewright.training.loop import Groups, fit
 from edgewright.training.losses import check_classes
 from edgewright.training.networks import open_network, own_weights
+from edgewright.training.norms import has_trainable
+from edgewright.training.relative import relative_steps
 from edgewright.training.settings import Regime
 
 LOOKED_AT = 64
@@ -47,6 +50,7 @@ def distil(
     comparison: Comparison,
     regime: Regime,
     context: Context,
+    steps: str = "auto",
 ) -> History:
     """Trains `student` in place to give what `teacher` gives.
 
@@ -59,6 +63,8 @@ def distil(
         comparison: What is compared.
         regime: How long and how fast.
         context: Seed, scratch folder, progress.
+        steps: `plain`, or `relative` to the size of each channel's weights (`training.relative`); `auto` takes these
+            where no batch norm evens out the size of a step.
 
     Raises:
         ConfigError: The two models do not fit each other.
@@ -67,7 +73,7 @@ def distil(
     """
     fold_stored_weights(student.graph)
     own_weights(student)
-    network, history = learn(infer_shapes(student), teacher, examples, comparison, regime, context)
+    network, history = learn(infer_shapes(student), teacher, examples, comparison, regime, context, steps=steps)
     write_back(network, student)
     return history
 
@@ -81,6 +87,7 @@ def learn(
     context: Context,
     open_student: Callable[[ir.Model, Sequence[str]], fx.GraphModule] = _open,
     groups: Groups | None = None,
+    steps: str = "plain",
 ) -> tuple[fx.GraphModule, History]:
     """Trains a network made of `student`, which stays as it is, to give what `teacher` gives.
 
@@ -93,6 +100,7 @@ def learn(
         context: See `distil`.
         open_student: Makes the network of a model and the names of the tensors that it is to return.
         groups: Of parameters, as `fit` takes them.
+        steps: See `distil`.
 
     Returns:
         The network, trained.
@@ -108,7 +116,9 @@ def learn(
     if not regime.fit.augment:
         device = accelerator(regime.fit).device
         guide.keep(examples, context.scratch / "teacher", device, lambda share, note: context.progress(0.0, note))
-    history = fit(learner, examples, Distillation(comparison, guide, losses), regime, context, groups=groups)
+    relative = steps == "relative" or (steps == "auto" and not has_trainable(network))
+    with relative_steps(network) if relative else nullcontext():
+        history = fit(learner, examples, Distillation(comparison, guide, losses), regime, context, groups=groups)
     return learner.model, history
 
 
