@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgewright.graph.bridge import fuse, to_torch, write_back
+from edgewright.graph.bridge.operators.shape import shape
 
 TOLERANCE = 1e-4
 
@@ -154,8 +155,8 @@ def _open_layers() -> Iterator[None]:
 
 def exported(name: str, *, dynamo: bool) -> tuple[onnx.ModelProto, Tensor]:
     torch.manual_seed(0)
-    make, shape = ZOO[name]
-    x = torch.randint(0, 20, shape) if name == "tied" else torch.randn(shape)
+    make, sizes = ZOO[name]
+    x = torch.randint(0, 20, sizes) if name == "tied" else torch.randn(sizes)
     out = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -206,6 +207,8 @@ def test_there_and_back(name: str, dynamo: bool) -> None:
     after = reference(ir.to_proto(model), x)
     assert distance(module(x)[0].detach().numpy(), after) <= TOLERANCE
     assert distance(after, before) > 10 * TOLERANCE
+    if not any(node.target is shape for node in module.graph.nodes):
+        assert module.to("meta")(x.to("meta"))[0].shape == before.shape, "nothing is left behind on the processor"
 
 
 @pytest.mark.slow
