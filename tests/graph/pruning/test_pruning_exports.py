@@ -179,7 +179,7 @@ NETWORKS = {
     "attention": FAMILIES.Family(Attending, ((2, 9),), (30,)),
 }
 LEAST = {
-    "mobilenet-v1": 5,
+    "mobilenet-v1": 3,
     "mobilenet-v2": 4,
     "mobilenet-v3": 3,
     "efficientnet": 3,
