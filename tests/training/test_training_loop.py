@@ -219,6 +219,13 @@ def test_what_never_gets_better_is_left_as_it_was(blobs: Make, convolutional: Ma
     assert all(np.array_equal(before[name], value) for name, value in weights(model).items())
 
 
+def test_the_start_may_be_kept_out_of_it(blobs: Make, convolutional: Make, context: Any) -> None:
+    objective = _Fixed([5.0, 1.0, 2.0, 1.0])
+    options: dict[str, Any] = {"keep_start": False}
+    history = fit(open_network(convolutional()), blobs(40), objective, Regime(3, 40, 0.01, Fit()), context, **options)
+    assert (history.start, history.best) == (5.0, 1)
+
+
 def test_every_sample_is_seen_once_an_epoch(blobs: Make, convolutional: Make, context: Any) -> None:
     objective = _Fixed([0.0] * 20)
     fit(open_network(convolutional()), blobs(45), objective, Regime(2, 16, 0.01, Fit(validation=0.1)), context)

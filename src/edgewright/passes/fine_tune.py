@@ -32,7 +32,7 @@ class FineTune:
     """
 
     name: ClassVar[str] = "fine-tune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "torch")
     needs: ClassVar[tuple[str, ...]] = ("data", "code")
     trains: ClassVar[bool] = True
@@ -87,7 +87,7 @@ class FineTune:
         )
         names = [value.name or "" for value in model.graph.outputs]
         objective = supervised(self.loss, network, names, examples, output=self.output, smoothing=self.smoothing)
-        history = fit(network, examples, objective, self._regime(), context)
+        history = fit(network, examples, objective, self._regime(), context, keep_start=False)
         write_back(network, model)
         save(model, out)
         write_history(history, out)

@@ -76,6 +76,7 @@ def fit(
     *,
     groups: Groups | None = None,
     name: str = "training",
+    keep_start: bool = True,
 ) -> History:
     """Trains every parameter of `network` that requires gradients, in place, and leaves the best epoch's weights.
 
@@ -90,6 +91,8 @@ def fit(
         context: Seed, scratch folder, progress.
         groups: Returns parameter groups of the optimiser; weights of two axes or more decay where None.
         name: Of the checkpoint; a pass that trains more than once gives each its own.
+        keep_start: Leave the weights as they were where no epoch scores as well. Not for labels that the model may have
+            been trained on before: it knows the held-out samples by heart, and training only makes it forget them.
 
     Raises:
         StepFailed: The loss is not finite, or memory is not enough.
@@ -98,7 +101,7 @@ def fit(
     where = accelerator(regime.fit)
     with where.repeatable():
         try:
-            return _Training(network, examples, objective, regime, context, where, groups, name).run()
+            return _Training(network, examples, objective, regime, context, where, groups, name).run(keep_start)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _memory(error):
                 raise
@@ -139,11 +142,11 @@ class _Training:
         self.path = context.scratch / f"{name}.pt"
         self.ticked = 0.0
 
-    def run(self) -> History:
+    def run(self, keep_start: bool) -> History:
         done = checkpoint.restore(self.path, self.network, self.optimiser, self.scaler)
         if done is None:
             start = self._score()
-            done = checkpoint.Progress([], start, -1, start, checkpoint.copied(self.network))
+            done = checkpoint.Progress([], start, -1, start if keep_start else None, checkpoint.copied(self.network))
         while len(done.epochs) < self.regime.epochs and not self._stopped(done):
             self._epoch(done)
             checkpoint.save(self.path, done, self.network, self.optimiser, self.scaler)
