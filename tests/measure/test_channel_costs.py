@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -17,7 +18,7 @@ from edgewright.errors import ConfigError
 from edgewright.graph.load import save
 from edgewright.graph.pruning import Group
 from edgewright.measure.channel_costs import ChannelCosts
-from edgewright.measure.costs.probing import sizes_between, sizes_to_try
+from edgewright.measure.costs.probing import origins_of, sizes_between, sizes_to_try
 
 
 class _Context:
@@ -112,3 +113,41 @@ def test_sizes_between_are_half_way() -> None:
     assert sizes_between(groups, 8) == {"a": 44, "b": 8, "c": 24}
     assert sizes_between(groups[1:], 8) is None
     assert sizes_between(groups, 1) is None
+
+
+def test_what_clean_up_joins_is_traced_to_both() -> None:
+    """A batch norm is folded under the name of its own tensor, and the Conv gets a new name."""
+    values = ["scale", "offset", "mean", "variance"]
+    original = _graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"], "conv"),
+            helper.make_node("BatchNormalization", ["a", *values], ["b"], "norm"),
+            helper.make_node("Relu", ["b"], ["y"], "relu"),
+        ],
+        ["w", *values],
+    )
+    simple = _graph(
+        [helper.make_node("Conv", ["x", "folded"], ["b"], "Conv_7"), helper.make_node("Relu", ["b"], ["y"], "relu")],
+        ["folded"],
+    )
+    assert origins_of(simple, original) == {"Conv_7": ("conv", "norm"), "relu": ("relu",)}
+
+
+def test_an_operator_belongs_to_the_one_that_computes_least() -> None:
+    original = _graph([helper.make_node("Relu", ["x"], ["a"], "one"), helper.make_node("Abs", ["a"], ["y"], "two")], [])
+    simple = _graph(
+        [
+            helper.make_node("Relu", ["x"], ["a"], "one"),
+            helper.make_node("Identity", ["a"], ["new"], "made"),
+            helper.make_node("Abs", ["new"], ["y"], "two"),
+        ],
+        [],
+    )
+    assert origins_of(simple, original) == {"one": ("one",), "two": ("two",)}
+
+
+def _graph(nodes: list[onnx.NodeProto], held: list[str]) -> ir.Graph:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    constants = [numpy_helper.from_array(np.ones(1, np.float32), name) for name in held]
+    graph = helper.make_graph(nodes, "g", value[:1], value[1:], constants)
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])).graph
