@@ -211,7 +211,7 @@ def test_a_range_without_a_value_is_refused_where_nothing_is_tuned(written: Path
         ("latency = 0.7", "sparsity = 1.5", "a share"),
         ("latency = 0.7", "labels = -1.0", "0 for none"),
         ("latency = 0.7", "time_limit = 0.0", "above 0"),
-        ("latency = 0.7", "learning_rate = {low = 0.0, high = 1.0}", "above 0"),
+        ("latency = 0.7", "qat_learning_rate = {low = 0.0, high = 1.0, log = true}", "above 0"),
     ],
 )
 def test_what_is_wrong_with_the_table_is_said(written: Path, old: str, new: str, said: str) -> None:

@@ -59,6 +59,14 @@ def _watching(steps: Sequence[StepSpec], *, silent: bool) -> Iterator[Callable[[
         return
     from edgewright.report.terminal import SearchProgress
 
+    title = " > ".join(step.name for step in steps)
     with SearchProgress() as watcher:
-        watcher.phase(" > ".join(step.name for step in steps))
-        yield watcher.progress
+
+        def progress(fraction: float, note: str) -> None:
+            nonlocal title
+            if title:
+                watcher.phase(title)
+            title = ""
+            watcher.progress(fraction, note)
+
+        yield progress
