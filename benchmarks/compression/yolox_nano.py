@@ -40,7 +40,7 @@ class Plan:
     epochs: int = 12
     batch: int = 4
     rate: float = 3e-3
-    latency: float = 0.66
+    latency: float = 0.68
     seconds: float = 30.0
 
 
@@ -69,8 +69,8 @@ def stages_of(plan: Plan) -> tuple[StepSpec, ...]:
     regime = {"epochs": plan.epochs, "batch": plan.batch, "learning_rate": plan.rate, "fit": fit}
     return (
         CLEAN_UP,
-        StepSpec("prune", {"latency": plan.latency, "split": "unlabelled", "limit": 128, "batch": 4}),
-        StepSpec("reconstruct", {"limit": 64}),
+        StepSpec("prune", {"latency": plan.latency, "least": 0.6, "split": "unlabelled", "limit": 128, "batch": 2}),
+        StepSpec("reconstruct", {"limit": 128}),
         StepSpec("distill", {**regime, "loss": "detector"}),
     )
 

@@ -99,6 +99,20 @@ def test_a_detectors_positions_count_as_much_as_something_is_there() -> None:
     assert wrong[0] > 50 * wrong[1] > 0
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_sensitivity_of_a_detector_is_the_root_of_its_curvature(turned: bool) -> None:
+    teacher = _teacher_of_boxes(2, objectness=True).double()
+    given = teacher.transpose(1, 2).contiguous() if turned else teacher
+    loss = detector(given, Detector())
+    there = loss.sensitivity(given).transpose(1, 2) if turned else loss.sensitivity(given)
+    total, step = float(teacher[..., 4].sum()), 1e-2
+    for column in (4, 7):
+        student = teacher.clone()
+        student[0, 0, column] += step if column != 4 else -step
+        value = float(loss(student.transpose(1, 2) if turned else student, given)) * total
+        assert value == pytest.approx(0.5 * float(there[0, 0, column]) ** 2 * step**2, rel=0.1)
+
+
 def test_what_an_output_is_follows_from_what_ends_it_and_what_it_holds() -> None:
     scores = _drawn(0, 6, 10)
     assert kind_of("Softmax", scores, 0) == "classes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from edgewright.core.step import Context
+from edgewright.graph.batch import free_batch
 from edgewright.graph.bridge import to_torch
 from edgewright.graph.pruning import Group
+from edgewright.training.distillation.outputs import detector, kind_of
+from edgewright.training.distillation.settings import Detector
 from edgewright.training.examples import Examples
 from edgewright.training.heads import logits_of
 
 Rows = NDArray[np.float64]
+Weighing = Callable[[Tensor], Tensor]
+_LOOKED_AT = 8
+"""Samples that tell what kind of output it is."""
 
 
 def taylor(
@@ -29,7 +35,8 @@ def taylor(
     read the channel; squared, and averaged over samples, this is the importance of Molchanov et al. (2019, "Importance
     estimation for neural network pruning", equation 8). The loss here is a sum of all outputs with random signs, new
     ones for every sample: the expectation of the square is then the squared change of the outputs, and no labels are
-    needed, which a trained network fits too well to tell much.
+    needed, which a trained network fits too well to tell much. Of a dense detector's raw output each value counts as
+    its loss curves there: it is mostly background, and boxes are larger numbers than scores.
 
     Args:
         model: Float; left as it is.
@@ -38,16 +45,17 @@ def taylor(
         batch: Samples per gradient.
         context: Seed and progress.
     """
-    network = to_torch(model, outputs=logits_of(model))
+    network = to_torch(free_batch(model) or model, outputs=logits_of(model))
     network.eval()
     generator = torch.Generator().manual_seed(context.seed)
     order = torch.randperm(len(examples), generator=generator)
+    weighing = _weighing(network, examples, order[:_LOOKED_AT])
     totals = {group.name: np.zeros(group.size) for group in groups}
     found = [order[start : start + batch] for start in range(0, len(order), batch)]
     for index, rows in enumerate(found):
         network.zero_grad(set_to_none=True)
         outputs = network(*(tensor[rows] for tensor in examples.inputs))
-        torch.autograd.backward(_projected(outputs, generator))
+        torch.autograd.backward(_projected(outputs, weighing, generator))
         gates = _Gates(network)
         for group in groups:
             totals[group.name] += gates.of(group) ** 2
@@ -56,11 +64,25 @@ def taylor(
     return {name: total / len(examples) for name, total in totals.items()}
 
 
-def _projected(outputs: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+def _weighing(network: fx.GraphModule, examples: Examples, rows: Tensor) -> tuple[Weighing, ...]:
+    """Returns, per output, how much a change of each of its values counts."""
+    with torch.no_grad():
+        outputs = network(*(tensor[rows] for tensor in examples.inputs))
+    dense = (out.is_floating_point() and kind_of("", out, 0) == "detector" for out in outputs)
+    return tuple(
+        detector(out, Detector()).sensitivity if found else torch.ones_like
+        for out, found in zip(outputs, dense, strict=True)
+    )
+
+
+def _projected(outputs: tuple[Tensor, ...], weighing: Sequence[Weighing], generator: torch.Generator) -> Tensor:
     """Returns the sum of all outputs with random signs."""
-    real = [out for out in outputs if out.is_floating_point()]
-    signs = [torch.randint(0, 2, tuple(out.shape), generator=generator) * 2.0 - 1.0 for out in real]
-    return torch.stack([(out * sign).sum() for out, sign in zip(real, signs, strict=True)]).sum()
+    parts = []
+    for out, weights in zip(outputs, weighing, strict=True):
+        if out.is_floating_point():
+            signs = torch.randint(0, 2, tuple(out.shape), generator=generator) * 2.0 - 1.0
+            parts.append((out * weights(out.detach()) * signs).sum())
+    return torch.stack(parts).sum()
 
 
 @dataclass(frozen=True, slots=True)

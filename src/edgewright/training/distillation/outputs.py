@@ -14,6 +14,8 @@ from edgewright.training.distillation.settings import Comparison, Detector
 OutputLoss = Callable[[Tensor, Tensor], Tensor]
 """(What the student gives, what the teacher gives) -> scalar."""
 _TINY = 1e-6
+_RARE = 1e-4
+"""Probabilities below are not told apart: the curvature of their divergence has no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,17 @@ class DenseDetector:
         if self.objectness is None:
             return self._pick(teacher, self.classes).amax(-1)
         return teacher[..., self.objectness]
+
+    def sensitivity(self, teacher: Tensor) -> Tensor:
+        """Returns the root of the loss's curvature by each value of the output, in its shape."""
+        theirs = teacher.transpose(1, 2) if self.columns == 1 else teacher
+        weight = self.seen(theirs)[..., None]
+        likely = theirs.clamp(_RARE, 1 - _RARE)
+        curvature = weight / (likely * (1 - likely))
+        if self.objectness is not None:
+            curvature[..., self.objectness] /= weight[..., 0].clamp(min=_TINY)
+        curvature[..., self.boxes.to(theirs.device)] = self.box_weight * weight / self.spread.to(theirs.device) ** 2
+        return (curvature.transpose(1, 2) if self.columns == 1 else curvature).sqrt()
 
     @staticmethod
     def _pick(x: Tensor, columns: Tensor) -> Tensor:
