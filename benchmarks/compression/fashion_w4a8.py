@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,11 +41,19 @@ EIGHT = find("onnxruntime-u8s7")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long everybody trains."""
+    """How long everybody trains.
+
+    Attributes:
+        images: To learn from.
+        epochs: Over them.
+        rate: For narrow weights.
+        peer_rate: For both sides of the comparison, where rounding has cost little: at 5e-4 both lose by it.
+    """
 
     images: int = 4000
     epochs: int = 1
     rate: float = 5e-4
+    peer_rate: float = 1e-4
 
 
 def run(options: Options) -> tuple[Row, ...]:
@@ -61,6 +69,7 @@ def run(options: Options) -> tuple[Row, ...]:
 
 DISTILLED: Mapping[str, Any] = {"labels": 0.0, "logits": 1.0}
 LABELLED: Mapping[str, Any] = {"labels": 1.0, "logits": 0.0}
+LESSONS = {"labels": LABELLED, "the float model": DISTILLED}
 
 
 class _Bench:
@@ -90,31 +99,29 @@ class _Bench:
     def beside_nncf(self, bits: int) -> list[Row]:
         """Both learn from the same images and labels, one scale per output channel."""
         scheme = EIGHT if bits == 8 else replace(EIGHT, name="benchmark", weight_bits=bits)
-        trained = self._trained(scheme, LABELLED)
-        ours = self._judged(trained).value
-        print(f"  W{bits}A8, labels: {ours:.4f}, {trained.record.seconds:.0f} s, {_history(trained)}", flush=True)
-        return self._against(bits, ours, self._quantised(scheme, RULES[0]))
+        rows = []
+        for title, learnt in LESSONS.items() if bits < 8 else [("labels", LABELLED)]:
+            trained = self._trained(scheme, {**learnt, "learning_rate": self.plan.peer_rate})
+            ours = self._judged(trained).value
+            print(f"  W{bits}A8, {title}: {ours:.4f}, {trained.record.seconds:.0f} s, {_history(trained)}", flush=True)
+            rows.append((f"5 beside NNCF, W{bits}A8, ours by {title}", ours))
+        return self._against(bits, rows, self._quantised(scheme, RULES[0]))
 
-    def _against(self, bits: int, ours: float, start: Result) -> list[Row]:
+    def _against(self, bits: int, ours: Sequence[tuple[str, float]], start: Result) -> list[Row]:
         from nncf_training import NncfTraining
 
         held, _ = _tensors(self._path("heldout"), 100)
         images, labels = _tensors(self.images, self.plan.images)
-        peer = NncfTraining(_network(), held, bits, self.plan.rate)
-        mine, theirs = _steps(_our_step(start, self.float, self.plan.rate), peer.step, images, labels)
-        peer = NncfTraining(_network(), held, bits, self.plan.rate)
+        peer = NncfTraining(_network(), held, bits, self.plan.peer_rate)
+        mine, theirs = _steps(_our_step(start, self.float, self.plan.peer_rate), peer.step, images, labels)
+        peer = NncfTraining(_network(), held, bits, self.plan.peer_rate)
         seconds = peer.train(images, labels, self.plan.epochs, BATCH, self.options.seed)
         shown, wanted = _tensors(self._path("test"), None)
         value = float((peer.converted(shown) == wanted.numpy()).mean())
         print(f"  NNCF W{bits}A8: {value:.4f}, {seconds:.0f} s; step {theirs:.0f} ms, ours {mine:.0f}", flush=True)
-        gain = (ours - value) * 100
-        text = f"{ours:.4f}, NNCF {value:.4f}: {gain:+.2f} points"
-        return [
-            Row(f"5 beside NNCF, W{bits}A8", "not worse (0.3 points)", text, gain >= -0.3),
-            Row(
-                f"5 a step of W{bits}A8", "not slower", f"{theirs / mine:.2f}x as fast ({mine:.0f} ms)", mine <= theirs
-            ),
-        ]
+        rows = [_beside(claim, found, value) for claim, found in ours]
+        text = f"{theirs / mine:.2f}x as fast ({mine:.0f} ms of {BATCH} images)"
+        return [*rows, Row(f"5 a training step of W{bits}A8", "not slower", text, mine <= theirs)]
 
     def _trained(self, scheme: Scheme, learnt: Mapping[str, Any]) -> Result:
         return self.setting.apply([CLEAN_UP, _static(scheme, RULES[0]), self._qat(learnt)])
@@ -133,6 +140,11 @@ class _Bench:
         plan = self.plan
         regime = {"epochs": plan.epochs, "batch": BATCH, "learning_rate": plan.rate, "fit": {"validation": 0.0}}
         return StepSpec("qat", {**regime, "step_rate": 2.0, "split": "train", **learnt})
+
+
+def _beside(claim: str, ours: float, theirs: float) -> Row:
+    text = f"{ours:.4f}, NNCF {theirs:.4f}: {(ours - theirs) * 100:+.2f} points"
+    return Row(claim, "not worse (0.3 points)", text, ours >= theirs - 0.003)
 
 
 def _static(scheme: Scheme, rule: str) -> StepSpec:

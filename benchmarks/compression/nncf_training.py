@@ -24,7 +24,7 @@ class NncfTraining:
         network: Trained, float, with its batch norms.
         calibration: Images [n, ...] that ranges are initialised from.
         weight_bits: 8 or 4; activations have 8.
-        rate: Learning rate of Adam, with a cosine schedule as ours.
+        rate: Learning rate of AdamW, with a cosine schedule as ours.
     """
 
     network: nn.Module
@@ -51,13 +51,15 @@ class NncfTraining:
             target_device=device,
             advanced_parameters=advanced,
         )
-        self.optimiser = torch.optim.AdamW(self.quantised.parameters(), self.rate, weight_decay=1e-4)
+        self.quantised.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.AdamW(self.quantised.parameters(), self.rate, weight_decay=1e-4, fused=True)
 
     def step(self, images: Tensor, labels: Tensor, share: float = 1.0) -> None:
         """One step of training; `share` is what the schedule leaves of the rate."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * share
-        loss = nn.functional.cross_entropy(self.quantised(images), labels)
+        answers = self.quantised(images.contiguous(memory_format=torch.channels_last))
+        loss = nn.functional.cross_entropy(answers, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
