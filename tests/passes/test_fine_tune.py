@@ -138,10 +138,11 @@ def test_masks_are_learnt(tmp_path: Path) -> None:
     model = hub(tmp_path / "model", nodes, weights, kinds)
     x = np.random.default_rng(0).normal(size=(32, 1, 4, 4)).astype(np.float32)
     masks = (x[:, 0] > 0).astype(np.uint8)
+    masks[:, 0, 0] = 255
     out = tuned(
         FineTune(epochs=4, batch=4, learning_rate=0.3, fit=QUICK), model, data(tmp_path, model, masks, x=x), tmp_path
     )
-    assert share_right(out, {"x": x[:1]}, masks[:1]) > 0.9
+    assert share_right(out, {"x": x[:1]}, masks[:1]) > 0.85
     assert load(out).graph.inputs[0].shape == [1, 1, 4, 4]
 
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from edgewright.core.data import JUDGING_SPLITS
 from edgewright.core.tensors import TensorSpec
 from edgewright.data import Data, open_data
+from edgewright.data.labels import IGNORE
 from edgewright.errors import ConfigError, DataError
 from edgewright.store.files import full_disk_explained
 
 NO_LABEL = -1
-"""The class index of a sample without a label."""
+"""The class index of a sample without a label, and of a pixel that does not count."""
 
 Progress = Callable[[float, str], None]
 
@@ -187,4 +188,7 @@ def _tensor(labels: Sequence[Any]) -> Tensor | None:
     if len(given) < len(labels) or len(shapes) != 1 or not kinds <= set("fiub"):
         return None
     whole = kinds <= set("iu")
-    return torch.from_numpy(np.stack([np.asarray(label, np.int64 if whole else np.float32) for label in labels]))
+    stacked = np.stack([np.asarray(label, np.int64 if whole else np.float32) for label in labels])
+    if whole and stacked.ndim >= 3:
+        stacked[stacked == IGNORE] = NO_LABEL
+    return torch.from_numpy(stacked)

@@ -23,12 +23,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
 
     Args:
         logits: [batch, classes] or [batch, classes, positions...].
-        labels: Class indices [batch] or [batch, positions...]; negative ones do not count.
+        labels: Class indices [batch] or [batch, positions...]; `NO_LABEL` does not count.
         smoothing: Share of the label spread over all classes (Szegedy et al. 2016, section 7).
     """
-    kept = labels >= 0
-    count = kept.sum().clamp(min=1)
-    total = F.cross_entropy(logits.float(), labels.masked_fill(~kept, -100), label_smoothing=smoothing, reduction="sum")
+    total = F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, label_smoothing=smoothing, reduction="sum")
+    count = (labels != NO_LABEL).sum().clamp(min=1)
     return total / count
 
 
