@@ -1,13 +1,15 @@
 """ResNet-20 pruned by measured latency: float, INT8, and beside Torch-Pruning, which goes by multiply-accumulates.
 
-Everybody starts from the example's trained network, learns from the same images for as many epochs at the same rate
-with the same augmentation, and is judged on the 10,000 test images and timed in turn with the
-network as it was. The baseline is trained further for as many epochs, too: what pruning costs is counted from there.
+Everybody starts from the example's trained network and learns from the same images for as many epochs at the same rate
+with the same augmentation. First the network as it is, from labels: what pruning costs is counted from what that
+reaches, and it teaches all the others, besides the labels. Everybody is judged on the 10,000 test images and timed in
+turn with the network as it was.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from edgewright.core.measurement import Timing
 from edgewright.core.pruning import PRUNING_FILE, Pruning
 from edgewright.core.recipe import StepSpec
 from edgewright.engine.execute import Input, Result
+from edgewright.errors import ConfigError
 from edgewright.project.config import load_project
 from edgewright.store.files import digest_path
 
@@ -31,6 +34,7 @@ HELD_OUT = 4000
 BATCH = 128
 SPEED, SPEED_INT8 = 2.0, 3.0
 LOSS, LOSS_INT8 = 0.005, 0.01
+BASELINE = 0.925
 SCHEME = "onnxruntime-u8s8-pairs"
 FIT: Mapping[str, Any] = {
     "optimiser": "sgd",
@@ -38,7 +42,7 @@ FIT: Mapping[str, Any] = {
     "warmup": 0.2,
     "weight_decay": 5e-4,
     "validation": 0.0,
-    "augment": [{"op": "flip"}, {"op": "crop", "pixels": 1}],
+    "augment": [{"op": "flip"}],
 }
 
 
@@ -47,7 +51,7 @@ class Plan:
     """How long everybody trains, and how much faster than asked everybody is to be predicted."""
 
     images: int = 56_000
-    epochs: int = 4
+    epochs: int = 6
     rate: float = 0.1
     margin: float = 1.06
     seconds: float = 20.0
@@ -72,21 +76,39 @@ def run(options: Options) -> tuple[Row, ...]:
     """Prunes, trains, scores, times, and prints every figure."""
     plan = Plan(images=2000, epochs=1, seconds=5.0) if options.quick else Plan()
     race = _Race(options, plan)
+    longer = race.outcome("baseline, as many epochs more", race.longer)
     pruning = _prune(1 / SPEED / plan.margin)
     ours = race.outcome("pruned by latency", race.trained([pruning]))
     told = _told(race.pruned([pruning]))
     _show_widths(told)
-    pruning_int8 = _prune(min(race.quantised_speed() / SPEED_INT8 / plan.margin, 1.0), SCHEME)
-    int8 = race.outcome("pruned by INT8 latency, INT8", race.quantised([pruning_int8, race.learn]))
-    _show_widths(_told(race.pruned([pruning_int8])))
-    peer = race.outcome("Torch-Pruning by MACs", race.trained((), race.peer(told.macs)))
-    longer = race.outcome("baseline, as many epochs more", race.trained(()))
     best = max(longer.quality.value, race.reference.value)
     return (
+        Row("1 baseline", f"at least {BASELINE:.1%}", f"{best:.2%}", best >= BASELINE),
         _row("1a pruned by latency", ours, best, SPEED, LOSS),
-        _row("1b pruned by latency, INT8", int8, best, SPEED_INT8, LOSS_INT8),
-        _against("5 beside Torch-Pruning by as many MACs", ours, peer),
+        _int8(race, best),
+        _beside(race, ours, told.macs),
     )
+
+
+def _int8(race: _Race, best: float) -> Row:
+    """Prunes as far as INT8 alone leaves to do, by what INT8 costs."""
+    claim = "1b pruned by latency, INT8"
+    pruning = _prune(min(race.quantised_speed() / SPEED_INT8 / race.plan.margin, 1.0), SCHEME)
+    try:
+        found = race.outcome("pruned by INT8 latency, INT8", race.quantised([pruning, race.learn]))
+    except ConfigError as error:
+        return Row(claim, f"{SPEED_INT8:g}x, at most {LOSS_INT8 * 100:g} point lost", error.message, met=False)
+    _show_widths(_told(race.pruned([pruning])))
+    return _row(claim, found, best, SPEED_INT8, LOSS_INT8)
+
+
+def _beside(race: _Race, ours: Outcome, macs: float) -> Row:
+    claim = "5 beside Torch-Pruning by as many MACs"
+    try:
+        peer = race.outcome("Torch-Pruning by MACs", race.trained((), race.peer(macs)))
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        return Row(claim, "faster, at equal accuracy", f"the peer does not run here: {error}", met=False)
+    return _against(claim, ours, peer)
 
 
 class _Race:
@@ -98,6 +120,7 @@ class _Race:
         self.artifact = self.setting.compile(self.setting.apply([CLEAN_UP]))
         self.reference = self.setting.judge(self.artifact)
         print(f"  baseline: top-1 {self.reference.value:.4f}", flush=True)
+        self.longer = self.setting.apply([StepSpec("fine-tune", self._regime()), CLEAN_UP])
 
     def pruned(self, passes: Sequence[StepSpec], model: Result | None = None) -> Result:
         return self.setting.apply(passes, model)
@@ -131,9 +154,17 @@ class _Race:
 
     @property
     def learn(self) -> StepSpec:
-        """How everybody learns."""
-        regime = {"epochs": self.plan.epochs, "batch": BATCH, "learning_rate": self.plan.rate, "fit": FIT}
-        return StepSpec("fine-tune", {**regime, "split": "train"})
+        """How everything pruned learns: labels, and what the network trained further says."""
+        return StepSpec("distill", {**self._regime(), "labels": 0.5, "teacher": str(self.longer.path)})
+
+    def _regime(self) -> Mapping[str, Any]:
+        return {
+            "epochs": self.plan.epochs,
+            "batch": BATCH,
+            "learning_rate": self.plan.rate,
+            "split": "train",
+            "fit": FIT,
+        }
 
 
 def _prune(latency: float, scheme: str = "") -> StepSpec:
