@@ -13,8 +13,8 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run one per core; threads of PyTorch would only wait for others
 
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
-_MAY_SKIP = ("the schemes tried are those of x86", "speaks about x86 on Linux")
-"""Reasons that hold on CI too: tests about one kind of processor."""
+_MAY_SKIP = ("the schemes tried are those of x86", "speaks about x86 on Linux", "needs a GPU", "there is a GPU")
+"""Reasons that hold on CI too: tests about one kind of processor, or about a GPU."""
 
 
 settings.register_profile("quick", max_examples=25)
