@@ -198,7 +198,7 @@ LEAST = {
     "shufflenet": 6,
     "inception": 6,
     "resnext": 4,
-    "unet": 7,
+    "unet": 6,
     "vit": 2,
     "attention": 1,
 }

@@ -264,6 +264,15 @@ GRAPHS = {
             "minus": np.array([-1]),
         },
     ),
+    "any length": Graph(
+        "e = Gather(table, x)  s = Shape<start=1>(x)  o = Slice(places, zero, s, zero)  a = Add(e, o)"
+        "  u = MatMul(a, up)  r = Relu(u)  y = MatMul(r, down)",
+        {"table": (30, 12), "places": (20, 12), "up": (12, 10), "down": (10, 5)},
+        {"e": 12, "u": 10},
+        x=(0, 0),
+        rows=30,
+        constants={"zero": np.array([0])},
+    ),
     "recurrent": Graph(
         "c1 = Conv<pads=[1,1]>(x, w1)  t = Transpose<perm=[2,0,1]>(c1)"
         ' l, lh = LSTM<hidden_size=6, direction="bidirectional">(t, lw, lr, lb)  l1 = Transpose<perm=[0,2,1,3]>(l)'

@@ -48,19 +48,22 @@ def split(node: ir.Node, scene: Scene) -> None:
 
 
 def slices(node: ir.Node, scene: Scene) -> None:
-    """A range of each axis; a step along channels is not followed."""
-    axes = list(scene.of(node.inputs[0]))
-    starts, ends = ints(node, "starts", 1), ints(node, "ends", 2)
-    if starts is None or ends is None:
-        raise NotImplementedError("takes a range that the graph computes")
-    chosen = ints(node, "axes", 3)
-    chosen = np.arange(len(starts)) if chosen is None else chosen % len(axes)
+    """A range of each axis; a step along channels is not followed, nor a range of them that the graph computes."""
+    axes, shape = list(scene.of(node.inputs[0])), scene.shape(node.outputs[0])
+    starts, ends, chosen = ints(node, "starts", 1), ints(node, "ends", 2), ints(node, "axes", 3)
+    if chosen is None and operand(node, 3) is not None:
+        raise NotImplementedError("takes a range of axes that the graph computes")
     steps = integers(operand(node, 4))
-    for i, axis in enumerate(chosen.tolist()):
+    places = range(len(shape)) if chosen is None else (chosen % len(axes)).tolist()
+    for i, axis in enumerate(places):
         step = 1 if steps is None else int(steps[i])
-        if step != 1:
-            scene.fix(axes[axis], node, f"takes every {step}th of it")
-        axes[axis] = axes[axis][slice(*_bounds(int(starts[i]), int(ends[i]), step, axes[axis].size), step)]
+        if starts is None or ends is None:
+            scene.fix(axes[axis], node, "takes a range of it that the graph computes")
+            axes[axis] = still(shape[axis])
+        elif i < len(starts):
+            if step != 1:
+                scene.fix(axes[axis], node, f"takes every {step}th of it")
+            axes[axis] = axes[axis][slice(*_bounds(int(starts[i]), int(ends[i]), step, axes[axis].size), step)]
     _give(node, scene, axes)
 
 

@@ -29,16 +29,17 @@ def conv_transpose(node: ir.Node, scene: Scene) -> None:
     """Weights [in, out / groups, ...]; reads axis 1, makes axis 1."""
     data, weights = scene.of(node.inputs[0]), scene.of(node.inputs[1])
     groups = node.attributes.get_int("group", 1)
+    whole = groups > 1 and by_group(groups, data[1].size)
     scene.tie(data[1], weights[0], node)
     out = np.tile(weights[1], groups)
-    if groups > 1 and by_group(groups, data[1].size):
+    if whole:
         rows = data[1].reshape(groups, -1)
         scene.tie_rows(rows, node)
         scene.fix(weights[1], node, "counts it in every group")
         out = np.repeat(rows[:, 0], weights[1].size)
     elif groups > 1:
         scene.tie_rows(data[1].reshape(groups, -1).T, node)
-    _finish(node, scene, out, axis=1)
+    _finish(node, scene, out, axis=0 if whole else 1)
 
 
 def by_group(groups: int, channels: int) -> bool:

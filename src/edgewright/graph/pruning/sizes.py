@@ -20,7 +20,7 @@ from edgewright.graph.shapes import bind_axes, infer_shapes, static_shape
 
 _BATCH = 3
 """Size of a free first axis; unlike 1 it cannot hide in a merged axis."""
-_LENGTHS = ((64, 128), (32, 96), (16, 48), (224, 256), (320, 416), (512, 640))
+_LENGTHS = ((64, 128), (32, 96), (16, 48), (224, 256), (320, 416), (512, 640), (8, 12))
 """Pairs of sizes tried for other free axes."""
 _INTEGERS = 64
 """Largest number of computed integers that are remembered: sizes and ranges are short."""
@@ -85,7 +85,8 @@ def _pair(model: ir.Model, axes: Mapping[str, bool], one: int, other: int) -> Si
     shared = first.integers.keys() & second.integers.keys()
     same = {name for name in shared if np.array_equal(first.integers[name], second.integers[name])}
     computed = {name: array for name, array in first.integers.items() if name in same}
-    return Sizes(first.sizes, {name: second.sizes.get(name, ()) for name in first.sizes}, computed)
+    both = [name for name, shape in first.sizes.items() if len(second.sizes.get(name, (*shape, 0))) == len(shape)]
+    return Sizes({n: first.sizes[n] for n in both}, {n: second.sizes[n] for n in both}, computed)
 
 
 def _bind(model: ir.Model, names: Mapping[str, int], default: int) -> _Binding:
