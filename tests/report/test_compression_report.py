@@ -170,7 +170,7 @@ def test_sparse_weights_say_what_they_bring(compressed: tuple[Study, Folders]) -
 
 def test_the_page_shows_stages_and_figures(compressed: tuple[Study, Folders]) -> None:
     page = report_html(*compressed)
-    assert "How it was compressed" in page
+    assert "Trained, pruned, sparsified" in page
     plots = json.loads(page.partition('id="plots">')[2].partition("</script>")[0])
     for kind in ("score-0", "loss", "widths", "zeros"):
         name = f"target-0-compression-0-{kind}"
@@ -206,7 +206,7 @@ def test_what_a_step_made_is_found_by_its_digest(compressed: tuple[Study, Folder
 
 def test_a_study_without_training_has_no_such_section(keywords: Study) -> None:
     assert compressions(keywords, "onnxruntime", NoEvidence()) == ()
-    assert "How it was compressed" not in report_html(keywords, NoEvidence())
+    assert "Trained, pruned, sparsified" not in report_html(keywords, NoEvidence())
     assert "compression" not in json.loads(report_json(keywords))
 
 

@@ -55,6 +55,7 @@ class Compression:
         id: Of the candidate.
         title: Of its recipe.
         winner: Chosen for its target.
+        verdict: Of the candidate.
         stages: In order.
         sparse: Zeros among its weights, and what they bring; None where its weights are dense.
         figures: Kind -> figure for the page's script.
@@ -65,6 +66,7 @@ class Compression:
     id: str
     title: str
     winner: bool
+    verdict: str
     stages: tuple[Stage, ...]
     sparse: Sparse | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -90,7 +92,9 @@ def compression(study: Study, candidate: Candidate, evidence: Evidence) -> Compr
     figures, captions = _figures(stages, zeros.layers if zeros else ())
     fixed = tuple(dict.fromkeys(pair for stage in stages if stage.pruning for pair in stage.pruning.fixed))
     winner = candidate.id == study.winners.get(candidate.target)
-    return Compression(candidate.id, candidate.recipe.title, winner, stages, zeros, figures, captions, fixed)
+    return Compression(
+        candidate.id, candidate.recipe.title, winner, candidate.verdict, stages, zeros, figures, captions, fixed
+    )
 
 
 def _records(candidate: Candidate) -> Iterator[tuple[int, StepRecord]]:
