@@ -65,7 +65,10 @@ def run(options: Options) -> tuple[Row, ...]:
     _show("student from 2,000 labels alone", alone)
     _show("student, 2,000 labels and 54,000 images without, ResNet-20 teaches", taught)
     whole = [_Run(replace(options, seed=100 + seed), plan, seed, every_label=True) for seed in seeds]
-    plain, kd = [each.alone(plan.images) for each in whole], [each.taught("train", labels=0.5) for each in whole]
+    plain, kd = (
+        [each.alone(plan.images) for each in whole],
+        [each.taught("train", labels=0.5, fit=AUGMENTED) for each in whole],
+    )
     _show("student, all labels, no teacher", plain)
     _show("student, all labels and the teacher", kd)
     own = runs[0].own_teacher()
@@ -98,10 +101,12 @@ class _Run:
         """Trains from labels alone."""
         return self.judged(self.setting.apply([STUDENT, self._fine_tune(samples), CLEAN_UP]))
 
-    def taught(self, split: str, *, labels: float, teacher: Result | None = None) -> float:
+    def taught(
+        self, split: str, *, labels: float, fit: Mapping[str, Any] = FIT, teacher: Result | None = None
+    ) -> float:
         """Distils, in as many steps."""
         config = {"epochs": self.plan.epochs, "batch": BATCH, "learning_rate": RATE, "split": split}
-        spec = StepSpec("distill", {**config, "labels": labels, "fit": FIT, **_named(teacher)})
+        spec = StepSpec("distill", {**config, "labels": labels, "fit": fit, **_named(teacher)})
         return self.judged(self.setting.apply([STUDENT, spec, CLEAN_UP]))
 
     def own_teacher(self) -> Result:
