@@ -135,12 +135,13 @@ def train(made: Learnable, x: np.ndarray, steps: int = 6, rate: float = 2e-2) ->
         optimiser.step()
 
 
-def trained(network: str, scheme: str, steps: int = 6) -> tuple[Learnable, ir.Model, Plan]:
+@cache
+def trained(network: str, scheme: str) -> tuple[Learnable, ir.Model, Plan]:
     """Returns what was trained, the model it was written into, and its plan."""
     given = start(network, scheme)
     model = given.model.clone()
     made = learnable(model, given.reference, given.plan, scheme=find(scheme))
-    train(made, samples(model), steps)
+    train(made, samples(model))
     plan = write(made, model)
     return made, infer_shapes(model), plan
 
@@ -157,7 +158,7 @@ def exposed(model: ir.Model, names: Sequence[str]) -> ir.Model:
     return copy
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize(("network", "scheme"), CASES)
 def test_before_training_it_computes_what_the_model_does(network: str, scheme: str) -> None:
     given = start(network, scheme)
@@ -171,7 +172,7 @@ def test_before_training_it_computes_what_the_model_does(network: str, scheme: s
     assert np.mean(np.abs(found - exact) <= 1.001 * step) >= 0.999
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize(("network", "scheme"), CASES)
 def test_integers_are_those_that_were_trained(network: str, scheme: str) -> None:
     """Of every activation, one step of difference at most in 99.9% of the values, computed as the model says."""
@@ -248,7 +249,7 @@ def test_what_integers_pass_through_keeps_one_scale_and_what_a_runtime_fixes_sta
 
 
 def test_a_zero_point_moves_only_where_there_are_values_on_both_sides() -> None:
-    made, _, plan = trained("mixed", "onnxruntime-u8s7", steps=40)
+    made, _, plan = trained("mixed", "onnxruntime-u8s7")
     before = {t.tensor: t for t in start("mixed", "onnxruntime-u8s7").plan.tensors}
     after = {t.tensor: t for t in plan.tensors}
     assert after["r0"].zero_point == before["r0"].zero_point == (0,)
@@ -259,7 +260,7 @@ def test_a_zero_point_moves_only_where_there_are_values_on_both_sides() -> None:
 
 
 def test_scales_that_grow_with_two_neighbours_keep_sums_within_sixteen_bits() -> None:
-    _, model, plan = trained("mixed", "onnxruntime-u8s8-pairs", steps=25)
+    _, model, plan = trained("mixed", "onnxruntime-u8s8-pairs")
     assert all(risk.safe for risk in predict(model.graph, plan))
     loose = start("mixed", "onnxruntime-u8s8")
     assert not all(risk.safe for risk in predict(loose.model.graph, loose.plan))
@@ -295,7 +296,7 @@ def test_four_bits_stay_four_bits() -> None:
     scheme = replace(find("onnxruntime-u8s8"), name="four-bit", weight_bits=4)
     given = quantised(mixed(), scheme)
     made = learnable(given.model, given.reference, given.plan)
-    train(made, samples(given.model), steps=20)
+    train(made, samples(given.model))
     plan = write(made, given.model)
     assert not lint(given.model.graph, scheme, plan.kept_float)
     integers = [
