@@ -102,7 +102,8 @@ def _norm(node: ir.Node, found: Known, scene: Scene) -> Array:
     shape = (1, -1) + (1,) * (known.ndim - 2)
     scale, shift, *rest = (_of(value, found).reshape(shape) for value in node.inputs[1:])
     if node.op_type == "InstanceNormalization":
-        return np.where(np.isnan(known) & (scale != 0), np.nan, shift)
+        flat = channels(known, 1, scale.size).reshape(shape)  # positions that differ have a variance
+        return np.where(np.isnan(flat) & (scale != 0), np.nan, shift)
     mean, variance = rest
     result = (known - mean) * scale / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5)) + shift
     return np.where(scale == 0, shift, result)

@@ -85,7 +85,8 @@ def groups_of(scene: Scene) -> tuple[Group, ...]:
         alike[(*((key, len(found)) for key, found in sorted(held.items())), *seen[root])].append(root)
     found = [_group(scene, sorted(places[roots[0]]), roots, places) for roots in alike.values() if len(roots) > 1]
     order = _order(scene)
-    groups = sorted((group for group in found if group is not None), key=lambda g: order.get(g.producers[0], 0))
+    groups = [group for group in found if group is not None]
+    groups.sort(key=lambda group: (order.get(group.producers[0], 0), _start(scene, group)))
     return tuple(_named(groups))
 
 
@@ -147,6 +148,12 @@ def _group(
     width = min(len(places[roots[0]][key]) for key in makes)
     kind = "heads" if width > 1 and _neighbours(places[roots[0]][first]) else "channels"
     return Group(producers[0], len(roots), members, producers, _nodes(scene, reads, order), kind, width)
+
+
+def _start(scene: Scene, group: Group) -> int:
+    """Returns the first index of a group in its first layer: other constants must not change the order of groups."""
+    held = [m for m in group.members if m.role == "makes" and group.producers[0] in scene.makers[m.tensor, m.axis]]
+    return min(int(member.places[0, 0]) for member in held)
 
 
 def _member(scene: Scene, key: Key, held: list[NDArray[np.int64]]) -> Member:

@@ -113,12 +113,15 @@ def _merged(sites: Sequence[Site], roots: Sequence[int]) -> list[int]:
         for site, held in places
         if all(root in held for root in roots) and not all(site.foldable[held[root]] for root in roots)
     ]
-    stands = [i for i in range(len(roots)) if all(site.known[at[i]] != 0 for site, at in needed)]
-    if len(roots) < 2 or not stands or _elsewhere(places, needed, roots):
+    if len(roots) < 2 or not needed or _elsewhere(places, needed, roots):
+        return []
+    sizes = np.min([np.abs(site.known[at]) for site, at in needed], axis=0)
+    stands = int(np.argmax(sizes))  # the largest: shares of a tiny one would be huge
+    if sizes[stands] == 0:
         return []
     for site, at in needed:
-        merge(site, at[stands[0]], [place for i, place in enumerate(at) if i != stands[0]])
-    return [root for i, root in enumerate(roots) if i != stands[0]]
+        merge(site, at[stands], [place for i, place in enumerate(at) if i != stands])
+    return [root for i, root in enumerate(roots) if i != stands]
 
 
 def _elsewhere(
@@ -127,7 +130,7 @@ def _elsewhere(
     """Says whether a layer that sees only some of these classes cannot do without them, or one sees a class twice."""
     whole = {id(site) for site, _ in needed}
     for site, held in places:
-        if (np.unique(site.labels[site.labels >= 0], return_counts=True)[1] > 1).any() and id(site) in whole:
+        if np.isin(site.labels, roots).sum() > sum(root in held for root in roots):
             return True
         if id(site) not in whole and any(not site.foldable[held[root]] for root in roots if root in held):
             return True
