@@ -92,6 +92,7 @@ def _distil(
 INSIDE = (Comparison(), Comparison(features=("auto",)), Comparison(attention=("auto",)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", INSIDE, ids=["outputs", "features", "attention"])
 def test_a_narrow_student_comes_to_decide_as_its_teacher(inside: Comparison, tmp_path: Path) -> None:
     teacher, student = _network(8, 0), _network(4, 1)
@@ -125,6 +126,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_answers_that_were_kept_are_those_given_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
     for name, memory, disk in (("memory", 1 << 30, 1 << 34), ("files", 0, 1 << 34), ("live", 0, 0)):
