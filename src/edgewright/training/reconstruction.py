@@ -162,7 +162,8 @@ class _Solver(fx.Interpreter):
             rows = _patches(x, weight, kwargs, self.places.of(layer.tensor, sizes))
         else:
             sample, *position = self.places.of(layer.tensor, x.shape[1:-1])
-            rows = x[(sample, *position)]
+            index = (sample, *position)
+            rows = x[index]
         solution = _solved(rows, self.wanted[layer.tensor], layer, bias, self.ridge)
         self.errors[layer.tensor] = solution.error
         if solution.error < 1:

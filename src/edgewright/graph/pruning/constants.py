@@ -182,7 +182,7 @@ def _reduce(node: ir.Node, found: Known, scene: Scene) -> Array | None:
 
 def _transpose(node: ir.Node, found: Known, scene: Scene) -> Array:
     known = _of(node.inputs[0], found)
-    return known.transpose(node.attributes.get_ints("perm") or tuple(reversed(range(known.ndim))))
+    return np.transpose(known, node.attributes.get_ints("perm") or None)
 
 
 def _concat(node: ir.Node, found: Known, scene: Scene) -> Array:

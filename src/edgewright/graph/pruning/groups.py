@@ -82,7 +82,8 @@ def groups_of(scene: Scene) -> tuple[Group, ...]:
     seen = _seen(scene)
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for root, held in places.items():
-        alike[(*((key, len(found)) for key, found in sorted(held.items())), *seen[root])].append(root)
+        likeness = (*((key, len(found)) for key, found in sorted(held.items())), *seen[root])
+        alike[likeness].append(root)
     found = [_group(scene, sorted(places[roots[0]]), roots, places) for roots in alike.values() if len(roots) > 1]
     order = _order(scene)
     groups = [group for group in found if group is not None]

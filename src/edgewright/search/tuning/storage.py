@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewright.engine import toolchain
-from edgewright.errors import ConfigError, UsageError
+from edgewright.errors import ConfigError, ToolchainMissing, UsageError
 
 if TYPE_CHECKING:
     import optuna
@@ -104,6 +104,7 @@ def _address(url: str) -> tuple[str, dict[str, Any]]:
         return url, {"timeout": _WAIT_SECONDS}
     if not _POSTGRES.match(url):
         raise ConfigError(f"storage {shown(url)}", hint="sqlite:///study.db, or postgresql://user@host/database")
+    _need_driver()
     from sqlalchemy.engine import make_url
 
     with nothing_told(url):
@@ -111,3 +112,12 @@ def _address(url: str) -> tuple[str, dict[str, Any]]:
     password = parsed.password or os.environ.get(PASSWORD_VARIABLE)
     bare = parsed._replace(password=None).render_as_string(hide_password=False)
     return bare, {"connect_timeout": _WAIT_SECONDS, **({"password": password} if password else {})}
+
+
+def _need_driver() -> None:
+    """SQLAlchemy loads the driver by its name in the URL; a missing one is said with the way to get it."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        message = f"a study in PostgreSQL needs psycopg, which cannot be imported: {error}"
+        raise ToolchainMissing(message, hint=toolchain.install_line("tune")) from error
