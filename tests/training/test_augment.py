@@ -12,7 +12,17 @@ import torch
 from torch import Generator, Tensor
 
 from edgewright.errors import ConfigError, StepFailed
-from edgewright.training.augment import OPERATIONS, augmentations, crop, cutout, flip, mask_tokens, noise, shift
+from edgewright.training.augment import (
+    OPERATIONS,
+    augmentations,
+    crop,
+    cutout,
+    flip,
+    mask_tokens,
+    mixup,
+    noise,
+    shift,
+)
 from edgewright.training.settings import AUGMENTATIONS, Fit
 
 
@@ -135,3 +145,19 @@ def test_an_operation_of_ones_own(blobs: Callable[..., Any], tmp_path: Path) -> 
     assert wrong is not None
     with pytest.raises(StepFailed, match=r"mine:shorter did not return a tensor \[96, 2, 6, 6\]"):
         wrong(examples.inputs, drawn())
+
+
+def test_mixup_blends_with_another_sample() -> None:
+    x = torch.eye(8).reshape(8, 1, 8)
+    mixed = mixup(x, drawn(), share=1.0)
+    assert torch.allclose(mixed.sum(-1), torch.ones(8, 1))
+    assert (mixed.count_nonzero(dim=-1) <= 2).all()
+    assert not torch.equal(mixed, x)
+    assert torch.equal(mixup(x, drawn(), share=0.0), x)
+
+
+def test_a_label_says_nothing_of_a_blend(blobs: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match='augment "mixup" blends samples'):
+        augmentations(({"op": "mixup"},), blobs())
+    unlabelled = replace(blobs(), raw_labels=[None] * len(blobs()), labels=None)
+    assert augmentations(({"op": "mixup"},), unlabelled) is not None

@@ -64,6 +64,17 @@ def mask_tokens(
     return torch.where(hit & ~fixed, torch.tensor(token, dtype=x.dtype), x)
 
 
+def mixup(x: Tensor, generator: Generator, *, share: float = 0.5) -> Tensor:
+    """Blends a share of the samples with another one of the batch, in random parts (Zhang et al. 2018).
+
+    A label says nothing of a blend, but a teacher does (Beyer et al. 2022): for distillation without labels.
+    """
+    other = x[torch.randperm(len(x), generator=generator)]
+    part = torch.rand(len(x), generator=generator)
+    part = torch.where(torch.rand(len(x), generator=generator) < share, part, 1.0)
+    return torch.lerp(other, x, part.view(-1, *[1] * (x.dim() - 1)).to(x.dtype))
+
+
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "flip": flip,
     "crop": crop,
@@ -71,6 +82,7 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "noise": noise,
     "cutout": cutout,
     "mask-tokens": mask_tokens,
+    "mixup": mixup,
 }
 
 
@@ -112,6 +124,9 @@ def _operation(table: Mapping[str, Any], examples: Examples) -> tuple[int, Calla
     if name in _MOVING and examples.labelled and not _classes(examples):
         message = f'augment "{name}" moves the input, and the labels are more than a class per sample'
         raise ConfigError(message, hint="write an augmentation of your own that leaves them true: module:function")
+    if name == "mixup" and examples.labelled:
+        hint = "distil without labels, from unlabelled samples, or leave it out"
+        raise ConfigError('augment "mixup" blends samples, and a label says nothing of a blend', hint=hint)
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if strange := sorted(set(given) - set(known)):
         raise ConfigError(f'augment "{name}" has no {", ".join(strange)}', hint=f"it has {', '.join(known)}")

@@ -13,7 +13,7 @@ _SCHEDULES = ("cosine", "one-cycle", "linear", "constant")
 _PRECISIONS = ("auto", "float32", "bf16", "fp16")
 _ACCELERATORS = ("auto", "cpu", "cuda")
 _BATCH_NORMS = ("train", "frozen")
-AUGMENTATIONS = ("flip", "crop", "shift", "noise", "cutout", "mask-tokens")
+AUGMENTATIONS = ("flip", "crop", "shift", "noise", "cutout", "mask-tokens", "mixup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Fit:
         weight_decay: Of weights with two axes or more.
         momentum: Of `sgd`.
         clip_norm: Largest norm of the gradient; 0 leaves it alone.
-        augment: Tables of augmentations, each with `op`: `flip`, `crop`, `shift`, `noise`, `cutout`, `mask-tokens` or
-            `module:function`.
+        augment: Tables of augmentations, each with `op`: `flip`, `crop`, `shift`, `noise`, `cutout`, `mask-tokens`,
+            `mixup` (without labels) or `module:function`.
         patience: Stop after so many epochs without a better score; 0 trains all epochs.
         validation: Share of the samples that are held out of training for the score.
         precision: `float32`, `bf16`, `fp16`, or `auto` for what the accelerator does natively.
