@@ -72,8 +72,8 @@ def by_the_formula(
     s, z = scale.reshape(-1, 1).astype(np.float64), zero.reshape(-1, 1).astype(np.float64)
     below, above = x <= ((low - z) * s).astype(np.float32), x >= ((high - z) * s).astype(np.float32)
     inside = ~below & ~above
-    v = x / s
-    of_scale = np.where(below, low - z, np.where(above, high - z, np.rint(v) - v))
+    integers = np.rint(x / scale.reshape(-1, 1))  # in single precision, as ONNX rounds: it decides ties
+    of_scale = np.where(below, low - z, np.where(above, high - z, integers - x / s))
     of_zero = np.where(inside, 0.0, -s)
     return upstream * inside, (upstream * of_scale).sum(1), (upstream * of_zero).sum(1)
 
