@@ -8,7 +8,6 @@ turn with the network as it was.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from setting import CLEAN_UP, EXAMPLES, Judged, Options, Row, Setting, open_setting
+from setting import CLEAN_UP, EXAMPLES, Judged, Options, Row, Setting, open_setting, training_images
 
 from edgewright.core.codec import decode_stored
 from edgewright.core.measurement import Timing
@@ -30,7 +28,6 @@ from edgewright.store.files import digest_path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "peers"))
 
-HELD_OUT = 4000
 BATCH = 128
 SPEED, SPEED_INT8 = 2.0, 3.0
 LOSS, LOSS_INT8 = 0.005, 0.01
@@ -173,19 +170,8 @@ def _prune(latency: float, scheme: str = "") -> StepSpec:
 
 def _setting(options: Options, images: int) -> Setting:
     known = load_project(EXAMPLES / "fashion_mnist" / "edgewright.toml").file.data
-    data = {**known, "train": {"path": str(_images(options)), "rows": f"0:{images}"}}
+    data = {**known, "train": {"path": str(training_images(options)), "rows": f"0:{images}"}}
     return open_setting("fashion_mnist/edgewright.toml", options, data=data)
-
-
-def _images(options: Options) -> Path:
-    """Writes the training images that the example does not hold out, shuffled; the files are ordered by class."""
-    file = options.work / "fashion-train.npz"
-    options.work.mkdir(parents=True, exist_ok=True)
-    if not file.is_file():
-        with np.load(Path(os.environ["EDGEWRIGHT_BENCH"]) / "fashion_mnist" / "fashion_mnist_train.npz") as arrays:
-            order = np.random.default_rng(0).permutation(len(arrays["x"]))[HELD_OUT:]
-            np.savez(file, x=arrays["x"][order], y=arrays["y"][order])
-    return file
 
 
 def _told(model: Result) -> Pruning:

@@ -11,6 +11,8 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
+from edgewright.core.codec import decode_stored
+from edgewright.core.target import Plan
 from edgewright.core.tensors import TensorSpec
 from edgewright.errors import Corrupt, SourceError
 from edgewright.graph import custom
@@ -129,6 +131,19 @@ def carry_plan(source: Path, folder: Path) -> None:
     plan = source / PLAN_FILE
     if source.is_dir() and plan.is_file():
         shutil.copyfile(plan, folder / PLAN_FILE)
+
+
+def stored_plan(folder: Path) -> Plan | None:
+    """Reads the `plan.json` of a hub folder; None where there is none.
+
+    Raises:
+        Corrupt: It cannot be read.
+    """
+    path = folder / PLAN_FILE
+    try:
+        return decode_stored(Plan, path.read_bytes()) if path.is_file() else None
+    except ValueError as error:
+        raise Corrupt(f"{path}: {error}", hint="make the model again") from error
 
 
 def weight_bytes(model: ir.Model) -> int:

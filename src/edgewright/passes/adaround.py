@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import Plan
-from edgewright.errors import ConfigError, Corrupt
+from edgewright.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -58,7 +58,7 @@ class Adaround:
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from edgewright.graph import qdq
         from edgewright.graph.blocks import blocks_of
-        from edgewright.graph.load import PLAN_FILE, load, save
+        from edgewright.graph.load import PLAN_FILE, load, save, stored_plan
         from edgewright.graph.shapes import infer_shapes
 
         model, reference = infer_shapes(load(inputs["model"])), infer_shapes(load(inputs["float"]))
@@ -68,7 +68,7 @@ class Adaround:
         blocks = blocks_of(model.graph, self.most_layers)
         if not blocks:
             raise ConfigError("no operator has stored weights to round", hint="put `static-int8` before `adaround`")
-        plan = _plan(inputs["model"])
+        plan = stored_plan(inputs["model"]) or Plan("as given")
         gains = _Rounder(self, model, reference, plan, inputs["data"], context).run(blocks)
         save(infer_shapes(model), out)
         hints = {**plan.hints, "adaround": gains}
@@ -185,16 +185,6 @@ def _store(model: onnx_ir.Model, dequantised: str, integers: NDArray[Any]) -> No
     assert value is not None
     assert value.const_value is not None
     value.const_value = ir.tensor(integers.astype(value.const_value.numpy().dtype), name=value.name)
-
-
-def _plan(folder: Path) -> Plan:
-    from edgewright.graph.load import PLAN_FILE
-
-    path = folder / PLAN_FILE
-    try:
-        return decode_stored(Plan, path.read_bytes()) if path.is_file() else Plan("as given")
-    except ValueError as error:
-        raise Corrupt(f"{path}: {error}", hint="quantise the model again") from error
 
 
 plugin = Adaround

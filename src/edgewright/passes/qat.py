@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import Plan, Scheme
-from edgewright.errors import ConfigError, Corrupt
+from edgewright.errors import ConfigError
 from edgewright.training.distillation.settings import Comparison
 from edgewright.training.settings import Fit, Regime
 
@@ -86,7 +86,7 @@ class Qat:
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
         from edgewright.graph import qdq
-        from edgewright.graph.load import PLAN_FILE, load, save, tensor_specs
+        from edgewright.graph.load import PLAN_FILE, load, save, stored_plan, tensor_specs
         from edgewright.graph.shapes import infer_shapes
         from edgewright.training.distillation.distil import splits_of
         from edgewright.training.examples import load_examples
@@ -100,22 +100,12 @@ class Qat:
         splits = splits_of(inputs["data"], self.split)
         specs, folder = tensor_specs(model)[0], context.scratch / "examples"
         examples = load_examples(inputs["data"], specs, splits, self.limit, folder, context.progress)
-        plan = _plan(inputs["model"])
+        plan = stored_plan(inputs["model"])
         subject = Subject(model, reference, plan, _scheme(plan))
         learnt, history = train(subject, teacher, examples, self._lesson(), context)
         save(infer_shapes(model), out)
         (out / PLAN_FILE).write_bytes(encode_json(learnt))
         write_history(history, out)
-
-
-def _plan(folder: Path) -> Plan | None:
-    from edgewright.graph.load import PLAN_FILE
-
-    path = folder / PLAN_FILE
-    try:
-        return decode_stored(Plan, path.read_bytes()) if path.is_file() else None
-    except ValueError as error:
-        raise Corrupt(f"{path}: {error}", hint="quantise the model again") from error
 
 
 def _scheme(plan: Plan | None) -> Scheme | None:

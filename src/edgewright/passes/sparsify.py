@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from edgewright.core.codec import decode_stored, encode_json
+from edgewright.core.codec import encode_json
 from edgewright.core.step import Context
 from edgewright.core.target import Plan
-from edgewright.errors import ConfigError, Corrupt
+from edgewright.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -63,7 +63,7 @@ class Sparsify:
             raise ConfigError(f'sparsify: scope = "{self.scope}" is not known', hint=f"one of: {', '.join(SCOPES)}")
 
     def run(self, inputs: Mapping[str, Path], out: Path, context: Context) -> None:
-        from edgewright.graph.load import PLAN_FILE, load, save
+        from edgewright.graph.load import PLAN_FILE, load, save, stored_plan
         from edgewright.graph.names import name_nodes
         from edgewright.graph.sparsity import measure, total
 
@@ -79,7 +79,7 @@ class Sparsify:
             "layers": {each.layer: each.share for each in layers if each.pattern},
             "dense": kept,
         }
-        plan = _plan(inputs["model"])
+        plan = stored_plan(inputs["model"]) or Plan("as given")
         (out / PLAN_FILE).write_bytes(encode_json(replace(plan, hints={**plan.hints, HINT: found})))
 
     def _sparsify(self, graph: onnx_ir.Graph) -> dict[str, str]:
@@ -150,16 +150,6 @@ def _shared_otherwise(every: Sequence[Weight], kept: Mapping[str, str]) -> dict[
             stays = "its weights are shared with a layer that sums over another axis"
         found.update({str(w.node.name): kept[str(w.node.name)] or stays for w in among})
     return found
-
-
-def _plan(folder: Path) -> Plan:
-    from edgewright.graph.load import PLAN_FILE
-
-    path = folder / PLAN_FILE
-    try:
-        return decode_stored(Plan, path.read_bytes()) if path.is_file() else Plan("as given")
-    except ValueError as error:
-        raise Corrupt(f"{path}: {error}", hint="make the model again") from error
 
 
 plugin = Sparsify
