@@ -46,7 +46,7 @@ AUGMENTED: Mapping[str, Any] = {**FIT, "augment": [{"op": "flip"}, {"op": "crop"
 class Plan:
     """How long; `epochs` are passes over all images."""
 
-    epochs: int = 3
+    epochs: int = 8
     images: int = IMAGES
     labelled: int = LABELLED
 

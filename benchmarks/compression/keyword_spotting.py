@@ -28,6 +28,7 @@ PROJECT = "keyword_spotting/edgewright.toml"
 MACS, LOSS = 0.5, 0.015
 SCHEME = "onnxruntime-u8s8-pairs"
 RATE = 16000
+FIT: dict[str, Any] = {"validation": 0.0, "weight_decay": 0.0, "augment": [{"op": "mixup"}]}
 Wave = NDArray[np.float64]
 
 
@@ -37,9 +38,10 @@ class Plan:
 
     halves: int = 3
     copies: int = 8
-    epochs: int = 50
+    epochs: int = 150
     batch: int = 64
     rate: float = 1e-2
+    integer_epochs: int = 10
     seconds: float = 10.0
 
 
@@ -56,7 +58,7 @@ class Outcome:
 
 def run(options: Options) -> tuple[Row, ...]:
     """Prunes, distils and quantises on every half, and prints every figure."""
-    plan = Plan(halves=1, copies=1, epochs=2, seconds=2.0) if options.quick else Plan()
+    plan = Plan(halves=1, copies=1, epochs=2, integer_epochs=1, seconds=2.0) if options.quick else Plan()
     found = [_half(options, plan, seed) for seed in range(plan.halves)]
     lost = [outcome.int8.value for outcome in found]
     mean, spread = statistics.fmean(lost), statistics.stdev(lost) if len(lost) > 1 else 0.0
@@ -75,9 +77,9 @@ def _half(options: Options, plan: Plan, seed: int) -> Outcome:
     artifact = setting.compile(setting.apply([CLEAN_UP]))
     reference = setting.judge(artifact)
     learnt = _learnt(plan)
-    pruned, quantise = setting.apply(learnt), StepSpec("static-int8", {"scheme": SCHEME})
+    pruned, quantise = setting.apply(learnt), _quantised(plan)
     compact = setting.judge(setting.compile(pruned), reference=reference)
-    small = setting.compile(setting.apply([*learnt, quantise]))
+    small = setting.compile(setting.apply([*learnt, *quantise]))
     int8 = setting.judge(small, reference=reference)
     assert compact.difference is not None
     assert int8.difference is not None
@@ -92,10 +94,14 @@ def _half(options: Options, plan: Plan, seed: int) -> Outcome:
 
 
 def _learnt(plan: Plan) -> list[StepSpec]:
-    fit: dict[str, Any] = {"validation": 0.0, "weight_decay": 0.0}
-    regime = {"epochs": plan.epochs, "batch": plan.batch, "learning_rate": plan.rate, "fit": fit}
+    regime = {"epochs": plan.epochs, "batch": plan.batch, "learning_rate": plan.rate, "fit": FIT}
     prune = StepSpec("prune", {"macs": MACS, "align": 1, "split": "unlabelled"})
     return [CLEAN_UP, prune, StepSpec("reconstruct", {"limit": 256}), StepSpec("distill", regime)]
+
+
+def _quantised(plan: Plan) -> list[StepSpec]:
+    regime = {"epochs": plan.integer_epochs, "batch": plan.batch, "fit": FIT, "split": "unlabelled"}
+    return [StepSpec("static-int8", {"scheme": SCHEME}), StepSpec("qat", regime)]
 
 
 def _macs(setting: Setting, passes: list[StepSpec]) -> float:
