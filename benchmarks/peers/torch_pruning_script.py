@@ -47,6 +47,7 @@ def main() -> None:
         input_names=["image"],
         output_names=["logits"],
         dynamo=True,
+        optimize=False,  # anything else folds batch norm, and the peer would train without it
         verbose=False,
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
