@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -183,3 +184,21 @@ def test_an_unknown_request_is_an_error_and_no_end(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown request"):
         Agent(tmp_path).answer({"do": "dance"}, {})
     assert Agent(tmp_path).answer({"do": "about"}, {})[0]["sources"].startswith("sha256:")
+
+
+def test_several_senders_of_the_same_files_at_once(tmp_path: Path) -> None:
+    for round_ in range(8):
+        content = {f"{index}.bin": os.urandom(20_000) for index in range(4)}
+        folder = _folder(tmp_path / f"here-{round_}", content)
+
+        def send(_: int, folder: Path = folder) -> str:
+            agent = Agent(tmp_path / "there")
+            return send_folder(lambda request, tensors: agent.answer(request, tensors or {})[0], folder, _quiet)[1]
+
+        with (
+            mock.patch("edgewright.measure.devices.sending.PIECE_BYTES", 3000),
+            ThreadPoolExecutor(4) as senders,
+        ):
+            places = set(senders.map(send, range(4)))
+        assert len(places) == 1
+        assert digest_files(Path(places.pop())) == digest_files(folder)

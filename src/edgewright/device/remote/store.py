@@ -9,11 +9,12 @@ incoming/<digest>/     arriving
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -64,7 +65,8 @@ class Store:
             digest: Of the tree.
             files: Path -> its size; a longer file is damaged, and counts as nothing.
         """
-        return {name: self._arrived(digest, name, size) for name, size in files.items()}
+        with self._alone():
+            return {name: self._arrived(digest, name, size) for name, size in files.items()}
 
     def _arrived(self, digest: str, name: str, size: int) -> int:
         file = self._incoming(digest, name)
@@ -81,7 +83,12 @@ class Store:
             UsageError: The path leaves the folder, or a piece before this one is missing.
             OutOfSpace: The disk is full.
         """
-        file = self._incoming(digest, name)
+        with self._alone():
+            if self.folder(digest).is_dir():  # another sender was faster
+                return offset + len(data)
+            return self._put(self._incoming(digest, name), name, offset, data)
+
+    def _put(self, file: Path, name: str, offset: int, data: bytes | memoryview) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         with full_disk_explained(file.parent), file.open("r+b" if file.exists() else "w+b") as opened:
             size = opened.seek(0, os.SEEK_END)
@@ -92,7 +99,7 @@ class Store:
             return max(size, offset + len(data))
 
     def commit(self, digest: str, files: Mapping[str, str]) -> Path:
-        """Checks everything that arrived and puts it in place.
+        """Checks everything that arrived and puts it in place; one sender after another, where several send the same.
 
         Args:
             digest: Of the tree.
@@ -101,6 +108,18 @@ class Store:
         Raises:
             Corrupt: A file is not what it was promised to be; it is removed, and can be sent again.
         """
+        with self._alone():
+            return self._committed(digest, files)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Lets one process at a time look at and change what arrives."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "store.lock").open("a") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            yield
+
+    def _committed(self, digest: str, files: Mapping[str, str]) -> Path:
         place = self.folder(digest)
         if self.has(digest):
             return place
@@ -112,11 +131,7 @@ class Store:
         for stray in sorted(set(digest_files(incoming)) - set(files)):
             (incoming / stray).unlink()
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            incoming.rename(place)
-        except OSError:
-            if not self.has(digest):
-                raise
+        incoming.rename(place)
         self.prune(LIMIT_BYTES)
         return place
 
