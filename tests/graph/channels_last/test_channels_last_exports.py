@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import importlib.util
 import sys
-import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -102,12 +102,9 @@ def test_benchmark_models_are_moved_at_their_input_alone(
     model = bind_axes(load(bench / name), {}, default=1)
     model = simplify(model) if clean else model
     after = model.clone()
-    began = time.perf_counter()
     to_channels_last(after)
-    took = time.perf_counter() - began
     tools.assert_same(model, after)
     assert len(tools.transposes(after)) == left
-    assert took < 2  # 0.1 s for YOLOX-nano on an idle machine
 
 
 def residual(b: Any, rng: Random, nodes: int) -> str:
@@ -124,14 +121,14 @@ def residual(b: Any, rng: Random, nodes: int) -> str:
 
 
 @pytest.mark.slow
-def test_time_grows_with_the_graph_not_with_its_square(tools: Any) -> None:
-    took = []
+def test_work_grows_with_the_graph_not_with_its_square(tools: Any) -> None:
+    """Function calls are counted, not seconds: they are the same on every machine."""
+    calls = []
     for nodes in (500, 2000):
         b = tools.Builder()
         model = b.model(residual(b, Random(0), nodes))
-        began = time.process_time()
-        to_channels_last(model)
-        took.append(time.process_time() - began)
+        with cProfile.Profile() as profile:
+            to_channels_last(model)
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
         assert len(tools.transposes(model)) == 2
-    assert took[1] < 12 * took[0]
-    assert took[1] < 10  # about 1 s
+    assert calls[1] < 6 * calls[0]
