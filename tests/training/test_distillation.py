@@ -152,6 +152,18 @@ def test_labels_and_a_teacher_together_are_scored_by_labels(tmp_path: Path) -> N
     assert history.held_out == 24
 
 
+def test_a_start_that_knows_the_labels_by_heart_is_not_kept(tmp_path: Path) -> None:
+    student, images = _network(4, 1), _examples(96).inputs[0]
+    known = torch.from_numpy(_decisions(student, images))
+    examples = Examples((images,), known, known.tolist(), [{}] * 96, Path(), CLASSES)
+    regime = Regime(1, 16, 1.0, Fit(validation=0.5))
+    history = distil(student, _network(6, 0), examples, Comparison(labels=0.5), regime, _Context(tmp_path))
+    assert history.start == 1.0
+    assert history.epochs[0].score is not None
+    assert history.epochs[0].score < 1.0
+    assert history.best == 0
+
+
 def test_feature_maps_are_paired_by_size() -> None:
     student, teacher = infer_shapes(_network(4, 0)), infer_shapes(_network(8, 1))
     points = points_of(student, teacher, Comparison(features=("auto",)))

@@ -118,7 +118,9 @@ def learn(
         guide.keep(examples, context.scratch / "teacher", device, lambda share, note: context.progress(0.0, note))
     relative = steps == "relative" or (steps == "auto" and not has_trainable(network))
     with relative_steps(network) if relative else nullcontext():
-        history = fit(learner, examples, Distillation(comparison, guide, losses), regime, context, groups=groups)
+        objective = Distillation(comparison, guide, losses)
+        unseen = not comparison.labels
+        history = fit(learner, examples, objective, regime, context, groups=groups, keep_start=unseen)
     return learner.model, history
 
 

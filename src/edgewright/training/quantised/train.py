@@ -107,7 +107,7 @@ def _learnt(
     names = [str(value.name) for value in student.graph.outputs]
     network = convert(student, logits_of(student))
     objective = supervised(lesson.label_loss, network, names, examples)
-    return made[0], fit(network, examples, objective, regime, context, groups=groups)
+    return made[0], fit(network, examples, objective, regime, context, groups=groups, keep_start=False)
 
 
 def _compares(comparison: Comparison) -> bool:
