@@ -81,6 +81,9 @@ def _decisions(model: ir.Model, images: torch.Tensor) -> NDArray[np.int64]:
     return np.asarray(bridge.run(bridge.to_torch(model), {"x": images.numpy()})["y"].argmax(1))
 
 
+REGIME = Regime(4, 16, 0.03, Fit(validation=0.0))
+
+
 def _distil(
     student: ir.Model, teacher: ir.Model, folder: Path, epochs: int = 8, comparison: Comparison | None = None
 ) -> History:
@@ -103,6 +106,15 @@ def test_a_narrow_student_comes_to_decide_as_its_teacher(inside: Comparison, tmp
     after = float((_decisions(student, images) == wanted).mean())
     assert history.epochs[-1].loss < 0.7 * history.epochs[0].loss
     assert after > max(before + 0.1, 0.6)
+
+
+def test_a_student_learns_with_a_batch_norm_that_it_does_not_keep(tmp_path: Path) -> None:
+    student = _network(4, 1)
+    before = [node.op_type for node in student.graph]
+    history = distil(student, _network(6, 0), _examples(96), Comparison(), REGIME, _Context(tmp_path), "normalised")
+    assert history.epochs[-1].loss < 0.9 * history.epochs[0].loss
+    assert [node.op_type for node in student.graph] == before
+    assert sorted(student.graph.initializers) == sorted(_network(4, 1).graph.initializers)
 
 
 def test_the_interface_of_a_student_for_single_samples_stays(tmp_path: Path) -> None:

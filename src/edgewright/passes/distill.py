@@ -13,7 +13,7 @@ from edgewright.training.distillation.settings import Comparison, Detector
 from edgewright.training.settings import Fit, Regime
 
 _FOUND, _FIT = Detector(), Fit()
-_STEPS = ("auto", "plain", "relative")
+_STEPS = ("auto", "plain", "relative", "normalised")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,10 @@ class Distill:
         split: Samples to learn from, several joined by `+`; `train` and `unlabelled` where there are any, else
             `calibration`, when empty.
         limit: Use at most so many of each split.
-        steps: `plain`, or `relative` to the size of each channel's weights; `auto` takes these where batch norm is
-            folded or absent: nothing there evens out a step that is too long.
+        steps: `plain`; `relative` to the size of each channel's weights; `normalised`: these, with a batch norm behind
+            each convolution meanwhile, folded again at the end, for networks whose batch norm was folded at export.
+            `auto` takes `relative` where batch norm is folded or absent: nothing there evens out a step that is too
+            long.
         fit: Optimiser, schedule, augmentation and the rest.
     """
 

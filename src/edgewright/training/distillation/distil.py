@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import onnx_ir as ir
@@ -33,10 +33,13 @@ from edgewright.training.losses import check_classes
 from edgewright.training.networks import open_network, own_weights
 from edgewright.training.norms import has_trainable
 from edgewright.training.relative import relative_steps
+from edgewright.training.renormalised import renormalised
 from edgewright.training.settings import Regime
 
 LOOKED_AT = 64
 """Samples that decide about scales and start projections."""
+NORMALISED_BY = 256
+"""Samples whose statistics a batch norm starts from that was not there."""
 
 
 def _open(model: ir.Model, outputs: Sequence[str]) -> fx.GraphModule:
@@ -63,7 +66,8 @@ def distil(
         comparison: What is compared.
         regime: How long and how fast.
         context: Seed, scratch folder, progress.
-        steps: `plain`, or `relative` to the size of each channel's weights (`training.relative`); `auto` takes these
+        steps: `plain`; `relative` to the size of each channel's weights (`training.relative`); `normalised`: these,
+            with a batch norm behind each convolution meanwhile (`training.renormalised`); `auto` takes `relative`
             where no batch norm evens out the size of a step.
 
     Raises:
@@ -116,12 +120,23 @@ def learn(
     if not regime.fit.augment:
         device = accelerator(regime.fit).device
         guide.keep(examples, context.scratch / "teacher", device, lambda share, note: context.progress(0.0, note))
-    relative = steps == "relative" or (steps == "auto" and not has_trainable(network))
-    with relative_steps(network) if relative else nullcontext():
+    with _steps(network, steps, examples):
         objective = Distillation(comparison, guide, losses)
         unseen = not comparison.labels
         history = fit(learner, examples, objective, regime, context, groups=groups, keep_start=unseen)
     return learner.model, history
+
+
+@contextmanager
+def _steps(network: fx.GraphModule, steps: str, examples: Examples) -> Iterator[None]:
+    relative = steps in ("relative", "normalised") or (steps == "auto" and not has_trainable(network))
+    with ExitStack() as stack:
+        if steps == "normalised":
+            rows = _spread(len(examples), NORMALISED_BY)
+            stack.enter_context(renormalised(network, tuple(tensor[rows] for tensor in examples.inputs)))
+        if relative:
+            stack.enter_context(relative_steps(network))
+        yield
 
 
 def splits_of(data: Path, split: str) -> tuple[str, ...]:
@@ -211,7 +226,7 @@ def _started(
     learner: Student, guide: Teacher, examples: Examples, comparison: Comparison, ends: Sequence[str]
 ) -> tuple[OutputLoss, ...]:
     """Looks at some samples: chooses the losses of the outputs and starts the projections."""
-    rows = torch.linspace(0, len(examples) - 1, min(len(examples), LOOKED_AT)).round().long()
+    rows = _spread(len(examples), LOOKED_AT)
     learner.eval()
     given, wanted = [], []
     with torch.no_grad():
@@ -225,6 +240,10 @@ def _started(
         _check_labels(ours[0], examples)
     learner.inside.start(ours[len(ends) :], theirs[len(ends) :])
     return tuple(choose(comparison, end, theirs[i], len(examples.classes)) for i, end in enumerate(ends))
+
+
+def _spread(count: int, most: int) -> Tensor:
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
 
 
 def _check_outputs(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
