@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 JOBS ?= 2
+# Tests start hundreds of processes: none of them shall compile Python files again.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := examples/digits
 
 .DEFAULT_GOAL := help

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -33,7 +34,10 @@ load("_bad_project")
 load("_bad_files")
 CASES: list[Any] = scenes.CASES
 
-pytestmark = pytest.mark.slow  # a hundred starts of the command line
+pytestmark = [
+    pytest.mark.slow,  # a hundred starts of the command line
+    pytest.mark.xdist_group("bad_input"),  # the project that they spoil is made once
+]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +77,11 @@ def _damage(cache: Path) -> int:
     return len(results) + len(records)
 
 
-def test_a_corrupt_cache_is_repaired_silently(tmp_path: Path) -> None:
-    project = scenes.finished_project(tmp_path)
-    scene = scenes.Scene(project, tmp_path / "cache", project)
+def test_a_corrupt_cache_is_repaired_silently(finished: Path, tmp_path: Path) -> None:
+    project, cache = tmp_path / finished.name, tmp_path / "cache"
+    shutil.copytree(finished, project)
+    shutil.copytree(finished.with_name("cache"), cache)
+    scene = scenes.Scene(project, cache, project)
     assert _damage(scene.cache) > 4
     found = scene.run(["optimize", str(project), "--quiet"])
     assert found.returncode == 0, found.stderr

@@ -146,6 +146,7 @@ def all_imported() -> set[str]:
     return set().union(*(imported(path) for path in sources()))
 
 
+@pytest.mark.slow
 def test_every_import_is_declared() -> None:
     offered = {module_of(name) for names in requirements().values() for name in names}
     locked = {module_of(name) for toolchain in environments.names() for name in environments.read(toolchain).pins}

@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from edgewright.engine import registry
 from edgewright.testing.passes import NOT_MODEL_TO_MODEL, Check, checks
 
+SECONDS_TO_EXPORT = ("student",)
+"""Passes whose every check exports a network from PyTorch: none of them is a quick one."""
+
+
+def cases() -> list[ParameterSet]:
+    return [
+        pytest.param(check, id=str(check), marks=[pytest.mark.slow] if check.name in SECONDS_TO_EXPORT else [])
+        for check in checks()
+    ]
+
 
 @pytest.mark.sample(7)
-@pytest.mark.parametrize("check", checks(), ids=str)
+@pytest.mark.parametrize("check", cases())
 def test_pass_conforms(check: Check, tmp_path: Path) -> None:
     check.run(tmp_path)
 

@@ -74,6 +74,7 @@ def test_only_what_holds_these_operators_can_match_a_pattern() -> None:
         assert all(any(word in str(node.target) for node in module.graph.nodes) for module in graphs)
 
 
+@pytest.mark.slow
 def test_everything_is_put_back() -> None:
     with quiet():
         from executorch.exir.pass_base import _ExportPassBase

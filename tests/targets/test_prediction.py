@@ -215,18 +215,19 @@ REAL: dict[str, Callable[[Path, Path], onnx.ModelProto]] = {
     "MobileNetV3 (unseen)": _unseen,
     "U-Net (unseen)": _segmenter,
 }
+QUICK = ("keyword spotting", "ResNet-20", "U-Net (unseen)")
 
 
-@pytest.mark.slow
 @pytest.mark.bench
+@pytest.mark.parametrize("names", [QUICK, pytest.param(tuple(REAL), marks=pytest.mark.prove)], ids=["some", "all"])
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the schemes tried are those of x86")
-def test_real_networks_run_as_predicted(bench: Path, tmp_path: Path) -> None:
+def test_real_networks_run_as_predicted(bench: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
     rows: dict[tuple[str, str], tuple[int, int]] = {}
     wrong: list[str] = []
-    for name, build in REAL.items():
+    for name in names:
         folder = tmp_path / name.split(" ")[0]
         folder.mkdir()
-        proto = build(bench, folder)
+        proto = REAL[name](bench, folder)
         for scheme in SCHEMES:
             found = compared(scheme, proto, folder / scheme)
             rows[name, scheme] = sum(each.agrees for each in found), len(found)

@@ -9,7 +9,7 @@ from _pytest.mark.structures import ParameterSet
 
 from edgewright.testing import targets
 
-SECONDS_TO_IMPORT = ("executorch", "torch-export", "torchscript")
+SECONDS_TO_IMPORT = ("coreml", "executorch", "torch-export", "torchscript")
 """Targets whose compilers take seconds to import: none of their checks is a quick one."""
 
 
