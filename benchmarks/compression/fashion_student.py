@@ -10,15 +10,12 @@ Baselines get the same schedule, rate and number of steps, and mirrored and move
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-from setting import CLEAN_UP, EXAMPLES, Options, Row, Setting, open_setting
+from setting import CLEAN_UP, EXAMPLES, Options, Row, Setting, open_setting, training_images
 
 from edgewright.core.recipe import StepSpec
 from edgewright.engine.execute import Result
@@ -28,7 +25,7 @@ from edgewright.graph.shapes import infer_shapes
 from edgewright.project.config import load_project
 
 STUDENT = StepSpec("student", {"network": "resnet8-0.5"})
-HELD_OUT, IMAGES, LABELLED = 4000, 56_000, 2000
+IMAGES, LABELLED = 56_000, 2000
 SEEDS = (0, 1, 2)
 BATCH = 128
 RATE = 0.2
@@ -130,23 +127,12 @@ def _named(teacher: Result | None) -> dict[str, str]:
 
 
 def _setting(options: Options, labelled: str, others: str) -> Setting:
-    images = str(_images(options))
+    images = str(training_images(options))
     known = load_project(EXAMPLES / "fashion_mnist" / "edgewright.toml").file.data
     data = {**known, "train": {"path": images, "rows": labelled}}
     if others:
         data["unlabelled"] = {"path": images, "rows": others}
     return open_setting("fashion_mnist/edgewright.toml", options, data=data)
-
-
-def _images(options: Options) -> Path:
-    """Writes the training images that the example does not hold out, shuffled; the files are ordered by class."""
-    options.work.mkdir(parents=True, exist_ok=True)
-    file = options.work / "fashion-train.npz"
-    if not file.is_file():
-        with np.load(Path(os.environ["EDGEWRIGHT_BENCH"]) / "fashion_mnist" / "fashion_mnist_train.npz") as arrays:
-            order = np.random.default_rng(0).permutation(len(arrays["x"]))[HELD_OUT:]
-            np.savez(file, x=arrays["x"][order], y=arrays["y"][order])
-    return file
 
 
 def _show(what: str, found: Sequence[float]) -> None:
