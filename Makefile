@@ -14,6 +14,7 @@ JOBS ?= 2
 # Tests start hundreds of processes: none of them shall compile Python files again.
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := examples/digits
+TRAINED := examples/fashion_mnist/work/resnet20.safetensors examples/banking77/work/classifier.safetensors
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -72,9 +73,14 @@ bench: $(VENV)/.dev ## Every claim of speed, memory and quality beside other too
 	$(BIN)/python benchmarks/hard_mobilenet.py
 	$(BIN)/python benchmarks/low_bits.py --model fashion
 	$(BIN)/python benchmarks/why.py --seed 20261121
+	$(BIN)/python benchmarks/compression
 
-prove: $(VENV)/.dev ## The long proofs: killed at every moment, full disk, older processors
+$(TRAINED): | $(VENV)/.dev
+	$(BIN)/python $(patsubst %/work/,%,$(dir $@))/train.py
+
+prove: $(VENV)/.dev $(TRAINED) ## The long proofs: killed at every moment, full disk, older processors, compression (hours)
 	$(BIN)/python -m pytest -m prove
+	$(BIN)/python benchmarks/compression
 
 examples: $(VENV)/.runtime ## Train and optimise every example (about an hour)
 	for folder in keyword_spotting yolox_nano fashion_mnist banking77; do \
