@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgewright.errors import ConfigError
 from edgewright.training.distillation.inside import Projection, attention_map, attention_probabilities, features
@@ -22,6 +22,7 @@ from edgewright.training.distillation.outputs import (
     kind_of,
 )
 from edgewright.training.distillation.settings import Comparison, Detector, pair
+from edgewright.training.relative import relative_steps
 
 LOSSES = (Classes(4.0, 1), Classes(1.0, 1), Decoupled(4.0, 1), Binary(2.0), Values(0.5), Values(2.0, absolute=True))
 seeds = st.integers(0, 2**31)
@@ -111,6 +112,44 @@ def test_the_sensitivity_of_a_detector_is_the_root_of_its_curvature(turned: bool
         student[0, 0, column] += step if column != 4 else -step
         value = float(loss(student.transpose(1, 2) if turned else student, given)) * total
         assert value == pytest.approx(0.5 * float(there[0, 0, column]) ** 2 * step**2, rel=0.1)
+
+
+class _Folded(nn.Module):
+    """A dense detector without batch norm, its channels of different sizes, as folding leaves them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.Conv2d(16, 16, 1)
+        with torch.no_grad():
+            for layer in layers:
+                layer.weight *= 3 * torch.logspace(-0.5, 0.5, 16)[torch.randperm(16), None, None, None]
+        self.body = nn.Sequential(*(each for layer in layers for each in (layer, nn.SiLU())))
+        self.end = nn.Conv2d(16, 9, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.end(self.body(x)).flatten(2).transpose(1, 2)
+        return torch.cat([rows[..., :4], rows[..., 4:].sigmoid()], 2)
+
+
+@pytest.mark.parametrize("disturbed", [0.0, 0.05])
+def test_a_detector_that_learns_from_itself_stays_or_comes_back(disturbed: float) -> None:
+    teacher, student = _Folded().requires_grad_(False), _Folded()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.mul_(1 + disturbed * torch.randn(parameter.shape, generator=generator))
+    x = torch.randn(32, 3, 16, 16, generator=generator)
+    loss = detector(teacher(x), Detector(objectness=4, boxes=(0, 4)))
+    before = float(loss(student(x), teacher(x)).detach())
+    with relative_steps(student):
+        optimiser = torch.optim.AdamW(student.parameters(), 1e-3, weight_decay=0.0)
+        for rows in torch.randint(32, (150, 4), generator=generator):
+            optimiser.zero_grad()
+            torch.autograd.backward(loss(student(x[rows]), teacher(x[rows])))
+            optimiser.step()
+    after = float(loss(student(x), teacher(x)).detach())
+    assert after < max(before / 4, 1e-2)
 
 
 def test_what_an_output_is_follows_from_what_ends_it_and_what_it_holds() -> None:
