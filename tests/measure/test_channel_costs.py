@@ -17,8 +17,9 @@ from edgewright.engine import registry
 from edgewright.errors import ConfigError
 from edgewright.graph.load import save
 from edgewright.graph.pruning import Group
+from edgewright.graph.shapes import bind_axes
 from edgewright.measure.channel_costs import ChannelCosts
-from edgewright.measure.costs.probing import origins_of, sizes_between, sizes_to_try
+from edgewright.measure.costs.probing import origins_of, pruned, sizes_between, sizes_to_try
 
 
 class _Context:
@@ -106,6 +107,34 @@ def test_forms_are_aligned_and_differ() -> None:
         assert 1 <= form["c"] <= 4
         assert form["d"] in (6, 12)
     assert forms == sizes_to_try(groups, 12, 8, seed=0)
+
+
+def test_some_forms_lack_branches() -> None:
+    groups = [_group("a", 64), _group("b", 24)]
+    forms = sizes_to_try(groups, 12, 8, seed=0, branches=("branch one", "branch two"))
+    gone = [[name for name in form if name.startswith("branch") and not form[name]] for form in forms]
+    assert not any(gone[:4]), "the whole model and uniform widths are whole"
+    assert 3 <= sum(map(bool, gone)) < 8
+    assert {name for names in gone for name in names} == {"branch one", "branch two"}
+
+
+def test_a_form_lacks_its_branches() -> None:
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    rng = np.random.default_rng(0)
+    held = [(name, rng.normal(size=(4, into, 3, 3))) for name, into in (("w0", 2), ("w1", 4))]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], "stem", **same),
+        helper.make_node("Conv", ["a", "w1"], ["b"], "inside", **same),
+        helper.make_node("Add", ["a", "b"], ["c"], "add"),
+        helper.make_node("Relu", ["c"], ["y"], "relu"),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n, 8, 8]) for name, n in (("x", 2), ("y", 4))]
+    weights = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in held]
+    graph = helper.make_graph(nodes, "unit", ends[:1], ends[1:], weights)
+    model = bind_axes(ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])), {})
+    whole = [node.name for node in pruned(model, {}).graph]
+    assert whole == ["stem", "inside", "add", "relu"]
+    assert [node.name for node in pruned(model, {"branch add": 0}).graph] == ["stem", "relu"]
 
 
 def test_sizes_between_are_half_way() -> None:

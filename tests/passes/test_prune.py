@@ -174,6 +174,7 @@ def test_it_asks_only_for_what_it_needs(fields: Mapping[str, Any], wanted: tuple
         ({"importance": "size"}, "importance"),
         ({"align": -1}, "align = -1"),
         ({"blocks": True, "importance": "magnitude"}, "blocks"),
+        ({"keep_float": ("@first",)}, "without a scheme"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(fields: Mapping[str, Any], message: str) -> None:

@@ -36,6 +36,7 @@ class ChannelCosts:
         target: The target, as a step with its own fields.
         threads: Intra-operator threads.
         scheme: Quantisation scheme to measure in, with made-up ranges; empty for float.
+        keep_float: Operators that stay float in it, as `static-int8` takes them.
         device: Address of the machine to time on; this one by default.
         forms: How many forms of the model are run, the whole one included.
         rounds: How often each of them gets its turn.
@@ -44,12 +45,13 @@ class ChannelCosts:
     """
 
     name: ClassVar[str] = "channel-costs"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "openvino")
 
     target: StepSpec = field(default_factory=lambda: StepSpec("onnxruntime"))
     threads: int = 1
     scheme: str = ""
+    keep_float: tuple[str, ...] = ()
     device: str = ""
     forms: int = 14
     rounds: int = 24
@@ -69,6 +71,7 @@ class ChannelCosts:
     def _table(self, path: Path, data: Path | None, folder: Path, context: Context) -> CostTable:
         from edgewright.graph.load import load
         from edgewright.graph.pruning import find_groups, prepare
+        from edgewright.graph.pruning.branches import find_branches
         from edgewright.measure.costs.fitting import check, fit
         from edgewright.measure.costs.probing import sizes_between, sizes_to_try
 
@@ -77,7 +80,8 @@ class ChannelCosts:
         if not groups:
             raise ConfigError("no channel of this model can be removed", hint="leave `prune` out")
         layers = _layers(model, groups)
-        forms = sizes_to_try(groups, self.forms, self.align, context.seed)
+        branches = [branch.name for branch in find_branches(model)]
+        forms = sizes_to_try(groups, self.forms, self.align, context.seed, branches)
         between = sizes_between(groups, self.align)
         tried = forms if between is None else (*forms, between)
         milliseconds, seen = self._seen(model, tried, layers, feed, data, folder, context)
@@ -142,7 +146,8 @@ class ChannelCosts:
         for index, sizes in enumerate(forms):
             context.progress(0.4 * index / len(forms), f"compiling form {index + 1} of {len(forms)}")
             form, place = pruned(model, sizes), folder / str(index)
-            made.append(compiled(form, self.scheme, target, data, place, _Quiet(context.seed, context.scratch)))
+            quiet = _Quiet(context.seed, context.scratch)
+            made.append(compiled(form, self.scheme, target, data, place, quiet, self.keep_float))
         return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from edgewright.graph.pruning.choose import Choice, Cost
 
     Rows = NDArray[np.float64]
+    Together = Mapping[str, Mapping[int, float]]
 
 _GOALS = ("latency", "macs", "size")
 _ALIGN = 8
+_TOGETHER = (0.75, 0.5, 0.25)
+"""Shares of a group down to which what is lost is measured, where channels are weighed against whole branches."""
 _RUN = 64
 """Samples per run where there are no gradients."""
 _IMPORTANCES = ("taylor", "magnitude", "batch-norm")
@@ -50,15 +54,16 @@ class Prune:
         least: Smallest share of a group that stays.
         keep: Layers whose channels all stay: name patterns.
         blocks: Residual branches may go whole, too: where kernels are small, what each of them costs to start counts
-            more than its width. Needs importance `taylor`.
+            more than its width. What goes together is then measured together. Needs importance `taylor`.
         scheme: Costs are measured in this quantisation scheme; empty for float.
+        keep_float: Operators that stay float in it, as `static-int8` takes them.
         split: Samples for `taylor`; `train` where there is one, else `calibration`, when empty.
         limit: Use at most so many of them.
         batch: Samples per gradient.
     """
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "torch")
     needs: ClassVar[tuple[str, ...]] = ("costs", "data")
     trains: ClassVar[bool] = True
@@ -72,6 +77,7 @@ class Prune:
     keep: tuple[str, ...] = ()
     blocks: bool = False
     scheme: str = ""
+    keep_float: tuple[str, ...] = ()
     split: str = ""
     limit: int | None = 1024
     batch: int = 16
@@ -90,6 +96,8 @@ class Prune:
             raise ConfigError(f"{kind} = {share}, least = {self.least}", hint="give shares of the model, such as 0.5")
         if self.align < 0 or self.batch < 1:
             raise ConfigError(f"align = {self.align}, batch = {self.batch}", hint="give whole numbers above zero")
+        if self.keep_float and not self.scheme:
+            raise ConfigError("keep_float without a scheme: everything is float", hint="name the scheme, too")
 
     @property
     def goal(self) -> tuple[str, float]:
@@ -119,8 +127,8 @@ class Prune:
         groups, branches = find_groups(model), find_branches(model) if self.blocks else ()
         if not groups:
             raise ConfigError(f"no channel can be removed{_why(explain_fixed(model))}", hint="leave `prune` out")
-        importance = self._importance(model, groups, branches, inputs.get("data"), context)
-        chosen = self._chosen(model, groups, branches, importance, inputs.get("costs"))
+        importance, together = self._importance(model, groups, branches, inputs.get("data"), context)
+        chosen = self._chosen(model, groups, branches, importance, together, inputs.get("costs"))
         before, fixed = model.clone(), explain_fixed(model)
         remove(model, {g.name: kept_channels(importance[g.name], chosen.sizes[g.name]) for g in groups})
         remove_branches(model, {branch.name for branch in branches if not chosen.sizes[branch.name]})
@@ -135,14 +143,15 @@ class Prune:
         branches: Sequence[Branch],
         data: Path | None,
         context: Context,
-    ) -> Mapping[str, Rows]:
+    ) -> tuple[Mapping[str, Rows], Together]:
+        """Returns the importance of every channel, and what was measured of several together."""
         from edgewright.graph.pruning import batch_norm_scale, magnitude
 
         if self.importance == "taylor":
             return self._taylor(model, groups, branches, data, context)
         measure = magnitude if self.importance == "magnitude" else batch_norm_scale
         found = {group.name: measure(model, group) for group in groups}
-        return {name: each / max(float(each.mean()), 1e-12) for name, each in found.items()}
+        return {name: each / max(float(each.mean()), 1e-12) for name, each in found.items()}, {}
 
     def _taylor(
         self,
@@ -151,11 +160,10 @@ class Prune:
         branches: Sequence[Branch],
         data: Path | None,
         context: Context,
-    ) -> Mapping[str, Rows]:
+    ) -> tuple[Mapping[str, Rows], Together]:
         import numpy as np
 
         from edgewright.graph.load import tensor_specs
-        from edgewright.graph.pruning.branches import remove_branches
         from edgewright.training.examples import load_examples, split_of
         from edgewright.training.importance import movement, taylor
 
@@ -164,12 +172,16 @@ class Prune:
             raise ConfigError('importance = "taylor" needs data', hint=hint)
         split, scratch = split_of(data, self.split), context.scratch / "importance"
         examples = load_examples(data, tensor_specs(model)[0], [split], self.limit, scratch)
-        variants = {branch.name: model.clone() for branch in branches}
-        for name, variant in variants.items():
-            remove_branches(variant, {name})
-        moved = movement(model, variants, examples, _RUN, context) if variants else {}
         found = taylor(model, groups, examples, self.batch, context)
-        return {**found, **{name: np.asarray([each]) for name, each in moved.items()}}
+        if not branches:
+            return found, {}
+        wanted = {group.name: _sizes_between(group.size, group.multiple) for group in groups}
+        variants = {branch.name: partial(_without, model, branch.name) for branch in branches}
+        for name, sizes in wanted.items():
+            variants |= {f"{name} {size}": partial(_narrowed, model, name, found[name], size) for size in sizes}
+        moved = movement(model, variants, examples, _RUN, context)
+        whole = {branch.name: np.asarray([moved[branch.name]]) for branch in branches}
+        return {**found, **whole}, {n: {s: moved[f"{n} {s}"] for s in sizes} for n, sizes in wanted.items()}
 
     def _chosen(
         self,
@@ -177,13 +189,17 @@ class Prune:
         groups: Sequence[Group],
         branches: Sequence[Branch],
         importance: Mapping[str, Rows],
+        together: Together,
         costs: Path | None,
     ) -> Choice:
         from edgewright.graph.pruning.choose import Choosable, choose
 
         kind, share = self.goal
         layers, cost, rest, align = self._costs(model, groups, costs)
-        choosable = [Choosable(g.name, importance[g.name], g.multiple, self._least(g)) for g in groups]
+        choosable = [
+            Choosable(g.name, importance[g.name], g.multiple, self._least(g), together=together.get(g.name, {}))
+            for g in groups
+        ]
         choosable += [
             Choosable(b.name, importance[b.name], least=int(self._kept(b.nodes)), whole=True) for b in branches
         ]
@@ -242,6 +258,29 @@ class Prune:
             macs=new.macs / max(old.macs, 1),
             parameters=new.parameters / max(old.parameters, 1),
         )
+
+
+def _sizes_between(size: int, multiple: int) -> tuple[int, ...]:
+    """Returns the sizes of a group at which what is lost is measured."""
+    sizes = (round(share * size / multiple) * multiple for share in _TOGETHER)
+    return tuple(dict.fromkeys(kept for kept in sizes if 0 < kept < size))
+
+
+def _without(model: onnx_ir.Model, branch: str) -> onnx_ir.Model:
+    from edgewright.graph.pruning.branches import remove_branches
+
+    smaller = model.clone()
+    remove_branches(smaller, {branch})
+    return smaller
+
+
+def _narrowed(model: onnx_ir.Model, group: str, importance: Rows, size: int) -> onnx_ir.Model:
+    from edgewright.graph.pruning import remove
+    from edgewright.graph.pruning.choose import kept_channels
+
+    smaller = model.clone()
+    remove(smaller, {group: kept_channels(importance, size)})
+    return smaller
 
 
 def _losses(groups: Sequence[Group], branches: Sequence[Branch], chosen: Choice) -> tuple[PrunedGroup, ...]:

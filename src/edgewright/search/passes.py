@@ -141,7 +141,7 @@ class PassRunner:
         if self.pricing is None:
             raise ConfigError(f"pass {spec.name} needs a target to measure on", hint="name one: --compile onnxruntime")
         place = self.pricing.place
-        scheme = {"scheme": spec.config["scheme"]} if spec.config.get("scheme") else {}
+        scheme = {name: spec.config[name] for name in ("scheme", "keep_float") if spec.config.get(name)}
         config = {"target": encode(self.pricing.target), "threads": self.pricing.threads, **scheme, **place.fields}
         inputs = {"model": model.as_input(), **({"data": self.data} if self.data is not None else {})}
         return self.executor.run("measure", StepSpec("channel-costs", config), inputs, device=place.device)

@@ -22,6 +22,7 @@ from edgewright.training.heads import logits_of
 
 Rows = NDArray[np.float64]
 Weighing = Callable[[Tensor], Tensor]
+_MOVED = 256
 _LOOKED_AT = 8
 """Samples that tell what kind of output it is."""
 
@@ -118,29 +119,34 @@ def _along(products: Rows, axis: int) -> Rows:
 
 
 def movement(
-    model: ir.Model, variants: Mapping[str, ir.Model], examples: Examples, batch: int, context: Context
+    model: ir.Model, variants: Mapping[str, Callable[[], ir.Model]], examples: Examples, batch: int, context: Context
 ) -> Mapping[str, float]:
     """Returns how far the outputs of each variant are from those of `model`: squared, summed over outputs.
 
-    The unit is that of `taylor` without labels: what a whole branch is worth stands beside what a channel is.
+    The unit is that of `taylor` without labels: what a whole branch is worth stands beside what a channel is. Some of
+    the samples are enough: it is one sum over all outputs, not one per channel.
 
     Args:
         model: Left as it is.
-        variants: Name -> the model without something.
+        variants: Name -> makes the model without something; asked one by one.
         examples: Samples.
         batch: Samples per run.
-        context: Progress.
+        context: Seed and progress.
     """
     names = logits_of(model)
-    networks = {name: to_torch(variant, outputs=names).eval() for name, variant in variants.items()}
+    rows = torch.randperm(len(examples), generator=torch.Generator().manual_seed(context.seed))[:_MOVED]
+    parts = [[tensor[some] for tensor in examples.inputs] for some in torch.split(rows, batch)]
     whole = to_torch(model, outputs=names).eval()
-    totals = dict.fromkeys(variants, 0.0)
+    found = {}
     with torch.no_grad():
-        for start in range(0, len(examples), batch):
-            given = [tensor[start : start + batch] for tensor in examples.inputs]
-            wanted = whole(*given)
-            for name, network in networks.items():
-                pairs = zip(network(*given), wanted, strict=True)
-                totals[name] += sum(float((out - want).float().square().sum()) for out, want in pairs)
-            context.progress(min(1.0, (start + batch) / len(examples)), "importance of branches")
-    return {name: total / len(examples) for name, total in totals.items()}
+        wanted = [whole(*part) for part in parts]
+        for index, (name, variant) in enumerate(variants.items()):
+            network = to_torch(variant(), outputs=names).eval()
+            moved = sum(_distance(network(*part), want) for part, want in zip(parts, wanted, strict=True))
+            found[name] = moved / len(rows)
+            context.progress((index + 1) / len(variants), "importance of what goes together")
+    return found
+
+
+def _distance(outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    return sum(float((out - want).float().square().sum()) for out, want in zip(outputs, wanted, strict=True))

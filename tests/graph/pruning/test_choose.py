@@ -114,6 +114,26 @@ def test_a_branch_goes_whole() -> None:
     assert found.relative == pytest.approx(8 / 18)
 
 
+def test_what_goes_together_is_missed_together() -> None:
+    """Four channels that are worth 1 each are worth 10 together: a branch worth 6 goes instead of them."""
+    layers = (
+        LayerShape("a", "Conv", "k", Extent(1), Extent(0, {"c": 1}), Extent(1)),
+        LayerShape("b", "Conv", "k", Extent(1), Extent(4), Extent(1), branches=("branch",)),
+    )
+    branch = Choosable("branch", np.array([6.0]), least=0, whole=True)
+    for together, wanted in (({}, {"c": 4, "branch": 1}), ({4: 10.0}, {"c": 8, "branch": 0})):
+        groups = [Choosable("c", np.full(8, 1.0), together=together), branch]
+        assert choose(groups, layers, LayerShape.macs, 0.0, 0.7, 4).sizes == wanted
+
+
+def test_losses_follow_what_was_measured() -> None:
+    group = Choosable("c", np.array([4.0, 1.0, 3.0, 2.0]), together={2: 6.0, 1: 9.0})
+    losses = group.losses()
+    assert losses[[0, 2, 3]] == pytest.approx([0.0, 6.0, 9.0])
+    assert (np.diff(losses) >= 0).all()
+    assert Choosable("c", group.importance).losses() == pytest.approx([0.0, 1.0, 3.0, 6.0, 10.0])
+
+
 def test_most_important_channels_stay_in_order() -> None:
     assert kept_channels(np.array([0.1, 3.0, 3.0, 0.2, 3.0]), 2) == (1, 2)
 

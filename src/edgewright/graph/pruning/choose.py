@@ -27,10 +27,11 @@ class Choosable:
 
     Attributes:
         name: Its name.
-        importance: Of every channel, in one unit for all groups; what is lost adds up.
+        importance: Of every channel, in one unit for all groups.
         multiple: Its size must be divisible by it.
         least: Channels that must stay.
         whole: It goes whole or stays whole, as a residual branch does.
+        together: Size -> what is lost down to it, where that was measured; what is lost adds up where nothing was.
     """
 
     name: str
@@ -38,11 +39,26 @@ class Choosable:
     multiple: int = 1
     least: int = 1
     whole: bool = False
+    together: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Channels it has."""
         return len(self.importance)
+
+    def losses(self) -> NDArray[np.float64]:
+        """Returns what is lost by how many channels go, the least important first.
+
+        Between sizes that were measured the sum of importances says how it grows: to first order channels do not know
+        of each other, but those that go together are missed together.
+        """
+        added = np.concatenate([[0.0], np.cumsum(np.sort(self.importance))])
+        known = sorted((self.size - size, lost) for size, lost in self.together.items() if size < self.size)
+        if not known:
+            return added
+        factors = [lost / max(float(added[gone]), _NOTHING) for gone, lost in known]
+        factor = np.interp(np.arange(len(added)), [gone for gone, _ in known], factors)
+        return np.asarray(np.maximum.accumulate(added * factor), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +195,7 @@ class State:
         self.touched = {
             g.name: [i for i, layer in enumerate(self.layers) if g.name in layer.groups] for g in self.groups
         }
-        self.losses = {g.name: np.concatenate([[0.0], np.cumsum(np.sort(g.importance))]) for g in self.groups}
+        self.losses = {group.name: group.losses() for group in self.groups}
 
     @property
     def relative(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -125,22 +125,22 @@ def foretell(model: ir.Model, scheme: Scheme, machine: str = "") -> dict[str, st
         return _by_the_list(model.graph, scheme, placement)
 
 
-def quantised_blindly(model: ir.Model, scheme: Scheme) -> tuple[ir.Model, Plan]:
+def quantised_blindly(model: ir.Model, scheme: Scheme, keep_float: Iterable[str] = ()) -> tuple[ir.Model, Plan]:
     """Returns a quantised copy of `model` and its plan, with made-up ranges: as fast as the real one, and as useless.
 
     Raises:
         EdgewrightError: The model cannot be quantised by this scheme.
     """
-    quantised, placement = _placed(model, scheme)
+    quantised, placement = _placed(model, scheme, keep_float)
     plan = _made_up(quantised.graph, scheme, placement)
     qdq.apply(quantised.graph, plan)
     return infer_shapes(quantised), plan
 
 
-def _placed(model: ir.Model, scheme: Scheme) -> tuple[ir.Model, Placement]:
+def _placed(model: ir.Model, scheme: Scheme, keep_float: Iterable[str] = ()) -> tuple[ir.Model, Placement]:
     quantised = infer_shapes(raise_opset(model.clone(), max(QDQ_OPSET, scheme.opset)))
     qdq.prepare(quantised)
-    return quantised, decide(quantised.graph, scheme)
+    return quantised, decide(quantised.graph, scheme, keep_float)
 
 
 def _made_up(graph: ir.Graph, scheme: Scheme, placement: Placement) -> Plan:

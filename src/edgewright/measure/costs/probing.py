@@ -21,22 +21,29 @@ _OPSET = 17
 _LEAST_SHARE = 0.2
 
 
-def sizes_to_try(groups: Sequence[Group], count: int, align: int, seed: int) -> tuple[Mapping[str, int], ...]:
+def sizes_to_try(
+    groups: Sequence[Group], count: int, align: int, seed: int, branches: Sequence[str] = ()
+) -> tuple[Mapping[str, int], ...]:
     """Returns sizes of every group for each form: the whole model, uniform ones, then random ones.
 
-    Random ones are what separates operators that a uniform width changes together.
+    Random ones are what separates operators that a uniform width changes together. Every second of them lacks some
+    residual branches: what being there at all costs an operator, only a model without it tells.
 
     Args:
         groups: Of the model.
         count: Forms, the whole model included.
         align: Sizes are multiples of it where the group has more channels.
         seed: Of the random ones.
+        branches: Names of residual branches.
     """
     rng = np.random.default_rng(seed)
     forms: list[Mapping[str, int]] = [{group.name: group.size for group in groups}]
     forms += [{g.name: _aligned(g, share, align) for g in groups} for share in UNIFORM]
     while len(forms) < max(count, 2):
         forms.append({g.name: _aligned(g, float(rng.uniform(_LEAST_SHARE, 1.0)), align) for g in groups})
+        if branches and len(forms) % 2 == 0:
+            gone = rng.permutation(len(branches))[: rng.integers(1, len(branches) + 1)]
+            forms[-1] = {**forms[-1], **{branches[index]: 0 for index in sorted(gone)}}
     return tuple(forms[: max(count, 2)])
 
 
@@ -58,11 +65,18 @@ def sizes_between(groups: Sequence[Group], align: int) -> Mapping[str, int] | No
 
 
 def pruned(model: onnx_ir.Model, sizes: Mapping[str, int]) -> onnx_ir.Model:
-    """Returns a copy of `model` whose groups have these sizes: the first channels stay, as values do not matter."""
-    from edgewright.graph.pruning import remove
+    """Returns a copy of `model` whose groups have these sizes: the first channels stay, as values do not matter.
 
+    Residual branches that have none are left out.
+    """
+    from edgewright.graph.pruning import remove
+    from edgewright.graph.pruning.branches import find_branches, remove_branches
+
+    gone = {branch.name for branch in find_branches(model) if sizes.get(branch.name) == 0}
     smaller = model.clone()
-    remove(smaller, {name: range(size) for name, size in sizes.items()})
+    remove(smaller, {name: range(size) for name, size in sizes.items() if name not in gone})
+    if gone:
+        remove_branches(smaller, gone)
     return smaller
 
 
@@ -80,7 +94,13 @@ class Compiled:
 
 
 def compiled(
-    model: onnx_ir.Model, scheme: str, target: Target, data: Path | None, folder: Path, context: Context
+    model: onnx_ir.Model,
+    scheme: str,
+    target: Target,
+    data: Path | None,
+    folder: Path,
+    context: Context,
+    keep_float: Sequence[str] = (),
 ) -> Compiled:
     """Cleans a form up, quantises it by `scheme` with made-up ranges where there is one, and compiles it."""
     from edgewright.graph.load import save
@@ -92,7 +112,7 @@ def compiled(
     plain = simplify(raise_opset(model.clone(), _OPSET))
     origins = origins_of(plain.graph, model.graph)
     if scheme:
-        plain = _quantised(plain, scheme, hub)
+        plain = _quantised(plain, scheme, keep_float, hub)
     save(plain, hub)
     given = {"model": hub, **({"data": data} if data is not None else {})}
     target.run(given, out, context)
@@ -134,13 +154,13 @@ def _between(
     return inside
 
 
-def _quantised(model: onnx_ir.Model, scheme: str, hub: Path) -> onnx_ir.Model:
+def _quantised(model: onnx_ir.Model, scheme: str, keep_float: Sequence[str], hub: Path) -> onnx_ir.Model:
     from edgewright.core.codec import encode_json
     from edgewright.graph.load import PLAN_FILE
     from edgewright.graph.risks.sight import quantised_blindly
     from edgewright.graph.schemes import find
 
-    quantised, plan = quantised_blindly(model, find(scheme))
+    quantised, plan = quantised_blindly(model, find(scheme), keep_float)
     hub.mkdir(parents=True, exist_ok=True)
     (hub / PLAN_FILE).write_bytes(encode_json(plan))
     return quantised
