@@ -108,8 +108,8 @@ def _has_products(shape: LayerShape) -> bool:
 def fit(layers: Sequence[LayerShape], seen: Sequence[Seen], microseconds: float) -> Fitted:
     """Fits rates per kind to the operators' times, then all of them to the times of the whole forms.
 
-    Profiling costs time per kernel, so the sums are stretched and shifted until they agree with what was timed without
-    it: the interleaved timing says what a form costs, its profile only how that is shared out.
+    Profiling costs time per kernel, so the sums are stretched, and every kernel shifted, until they agree with what was
+    timed without it: the interleaved timing says what a form costs, its profile only how that is shared out.
 
     Args:
         layers: Every operator.
@@ -121,9 +121,8 @@ def fit(layers: Sequence[LayerShape], seen: Sequence[Seen], microseconds: float)
     plain = Fitted(known, rates, 0.0)
     sums = np.asarray([plain.at(each.sizes) for each in seen])
     wanted = np.asarray([each.ratio * microseconds for each in seen])
-    scale, shift = _stretch(sums, wanted)
-    count = sum(s.kind in rates for s in known)
-    each = shift / max(count, 1)
+    counts = np.asarray([sum(s.kind in rates and s.there(each.sizes) for s in known) for each in seen], np.float64)
+    scale, each = _stretch(sums, wanted, counts)
     return Fitted(known, {kind: _moved(found, scale, each) for kind, found in rates.items()}, 0.0)
 
 
@@ -189,18 +188,19 @@ def _steadied(seen: Sequence[Seen], microseconds: float) -> tuple[Seen, ...]:
     """Scales each profile as a whole to what the timing of its form lets expect: the machine changes meanwhile."""
     sums = np.asarray([sum(each.times.values()) for each in seen])
     wanted = np.asarray([each.ratio * microseconds for each in seen])
-    scale, shift = _stretch(wanted, sums)
-    factors = (scale * wanted + shift) / np.maximum(sums, 1e-9)
+    counts = np.asarray([len(each.times) for each in seen], np.float64)
+    scale, shift = _stretch(wanted, sums, counts)
+    factors = (scale * wanted + shift * counts) / np.maximum(sums, 1e-9)
     return tuple(
         replace(each, times={node: time * float(factor) for node, time in each.times.items()})
         for each, factor in zip(seen, factors, strict=True)
     )
 
 
-def _stretch(sums: Array, wanted: Array) -> tuple[float, float]:
-    """Returns factor and shift from summed operators to whole runs, by relative error; both within reason."""
+def _stretch(sums: Array, wanted: Array, counts: Array) -> tuple[float, float]:
+    """Returns factor, and shift per kernel, from summed operators to whole runs, by relative error; within reason."""
     weights = 1 / np.maximum(wanted, 1e-9)
-    design = np.stack([sums * weights, weights], axis=1)
+    design = np.stack([sums * weights, counts * weights], axis=1)
     (scale, shift), *_ = np.linalg.lstsq(design, np.ones_like(wanted), rcond=None)
     if len(wanted) < 3 or not _LEAST_SCALE <= scale <= _MOST_SCALE:
         scale, shift = float(np.median(wanted / np.maximum(sums, 1e-9))), 0.0
