@@ -51,6 +51,24 @@ def test_forms_are_predicted(noise: float) -> None:
         assert fitted.at(each.sizes) == pytest.approx(each.ratio * whole, rel=0.05)
 
 
+def test_forms_with_fewer_kernels_are_predicted() -> None:
+    """A profile adds its time per kernel: a form without a branch has less of it."""
+    branched = LayerShape("d", "Conv", "3x3", Extent(0, {"x": 10}), Extent(0, {"y": 10}), Extent(9), branches=("n",))
+    layers, kinds = (*LAYERS, branched), {"a": "3x3", "b": "3x3 + Relu", "c": "gemm", "d": "3x3"}
+    plain, _ = seen(12)
+    forms, whole = [], 0.0
+    for index, each in enumerate(plain):
+        sizes = {**each.sizes, **({"n": 0} if index % 3 == 1 else {})}
+        present = [s for s in layers if s.node in kinds and s.there(sizes)]
+        times = {s.node: TRUE[kinds[s.node]].at(s.features(sizes)) for s in present}
+        whole = whole or sum(times.values())
+        profile = {node: time + 2 * OVERHEAD for node, time in times.items()}
+        forms.append(Seen(sizes, sum(times.values()) / whole, profile, {"b": ("Relu",)}))
+    fitted = fit(layers, forms, whole)
+    for form in forms:
+        assert fitted.at(form.sizes) == pytest.approx(form.ratio * whole, rel=0.01)
+
+
 def test_a_runtime_without_a_profile_is_predicted_by_whole_forms() -> None:
     forms, whole = seen(12)
     blind = tuple(shared_out(LAYERS, Seen(each.sizes, each.ratio, {}, {}), whole) for each in forms)
