@@ -1,8 +1,9 @@
 """YOLOX-nano pruned by measured latency and distilled without a label, from pet photos and video frames.
 
-The photos that the example calibrates and chooses with (109), enlarged by mirrored and cropped copies and mosaics of
-four, and frames of the two videos teach; the 76 photos of its test split judge. Nobody sees a box: the original answers
-for every picture what the pruned network has to say. The original is cleaned up the same way before it is timed.
+The photos that the example calibrates and chooses with (109), enlarged by mirrored, cropped, moved and recoloured
+copies and mosaics of four, and frames of the two videos teach; the 76 photos of its test split judge. Nobody sees a
+box: the original answers for every picture what the pruned network has to say. The original is cleaned up the same way
+before it is timed. The recipe was chosen by agreement with the original on photos held out of the 109.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from edgewright.project.config import load_project
 PROJECT = "yolox_nano/edgewright.toml"
 FASTER, LOSS = 0.30, 0.02
 SIDE = 416
+_KEPT = {"least": 0.375, "keep": ["Conv_41"], "align": 8}
+"""The first convolution stays: its time is that of reading the picture, whatever it makes of it."""
 Picture = NDArray[np.uint8]
 
 
@@ -35,12 +38,12 @@ Picture = NDArray[np.uint8]
 class Plan:
     """How much is learnt from, and for how long."""
 
-    copies: int = 4
+    copies: int = 8
     frames: int = 100
-    epochs: int = 12
+    epochs: int = 6
     batch: int = 4
-    rate: float = 3e-3
-    latency: float = 0.68
+    rate: float = 1e-3
+    latency: float = 0.70
     seconds: float = 30.0
 
 
@@ -69,7 +72,7 @@ def stages_of(plan: Plan) -> tuple[StepSpec, ...]:
     regime = {"epochs": plan.epochs, "batch": plan.batch, "learning_rate": plan.rate, "fit": fit}
     return (
         CLEAN_UP,
-        StepSpec("prune", {"latency": plan.latency, "least": 0.6, "split": "unlabelled", "limit": 128, "batch": 2}),
+        StepSpec("prune", {"latency": plan.latency, **_KEPT, "split": "unlabelled", "limit": 128, "batch": 2}),
         StepSpec("reconstruct", {"limit": 128}),
         StepSpec("distill", {**regime, "loss": "detector"}),
     )
@@ -118,21 +121,46 @@ def _photos() -> Iterator[bytes]:
 
 
 def _varied(photos: list[Picture], copies: int, rng: np.random.Generator) -> Iterator[Picture]:
-    """Yields every photo, its mirror image, a crop, a mosaic of four and so on, `copies` of each."""
-    for photo in photos:
-        for copy in range(copies):
-            if copy % 4 == 3:
-                yield _mosaic([photos[i] for i in rng.choice(len(photos), 4, replace=False)], rng)
+    """Yields every photo, its mirror image, two moved and recoloured copies, a mosaic and so on, `copies` of each."""
+    for copy in range(copies):
+        for photo in photos:
+            if copy < 2:
+                yield photo[:, ::-1] if copy else photo
                 continue
-            changed = _cropped(photo, rng) if copy % 4 == 2 else photo
-            yield changed[:, ::-1] if copy % 2 else changed
+            four = [_mirrored(photos[i], rng) for i in rng.choice(len(photos), 4, replace=False)]
+            yield _recoloured(_mosaic(four, rng) if copy % 4 == 0 else _mirrored(_moved(photo, rng), rng), rng)
 
 
-def _cropped(photo: Picture, rng: np.random.Generator) -> Picture:
-    share = rng.uniform(0.5, 0.9)
-    height, width = (max(int(size * share), 32) for size in photo.shape[:2])
+def _mirrored(photo: Picture, rng: np.random.Generator) -> Picture:
+    return photo[:, ::-1] if rng.random() < 0.5 else photo
+
+
+def _moved(photo: Picture, rng: np.random.Generator) -> Picture:
+    """Cuts out a part of another aspect, and now and then puts it smaller and elsewhere."""
+    share, aspect = rng.uniform(0.55, 1.0), np.exp(rng.uniform(-0.15, 0.15))
+    part = _cut(photo, min(share * aspect, 1.0), min(share / aspect, 1.0), rng)
+    if rng.random() < 0.6:
+        return part
+    scale = SIDE / max(part.shape[:2]) * rng.uniform(0.6, 1.0)
+    height, width = (int(size * scale) for size in part.shape[:2])
+    top, left = rng.integers(SIDE - height + 1), rng.integers(SIDE - width + 1)
+    whole = np.full((SIDE, SIDE, 3), 114, np.uint8)
+    whole[top : top + height, left : left + width] = cv2.resize(part, (width, height))
+    return whole
+
+
+def _cut(photo: Picture, tall: float, wide: float, rng: np.random.Generator) -> Picture:
+    height, width = int(photo.shape[0] * tall), int(photo.shape[1] * wide)
     top, left = rng.integers(photo.shape[0] - height + 1), rng.integers(photo.shape[1] - width + 1)
     return photo[top : top + height, left : left + width]
+
+
+def _recoloured(photo: Picture, rng: np.random.Generator) -> Picture:
+    """Shifts the hue, scales saturation and brightness."""
+    colours = cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_BGR2HSV).astype(np.float32)
+    colours[..., 0] = (colours[..., 0] + rng.uniform(-8, 8)) % 180
+    colours[..., 1:] *= rng.uniform(0.6, 1.4, 2)
+    return cv2.cvtColor(colours.clip(0, (179, 255, 255)).astype(np.uint8), cv2.COLOR_HSV2BGR)
 
 
 def _mosaic(photos: list[Picture], rng: np.random.Generator) -> Picture:
