@@ -3,7 +3,8 @@
 Everybody starts from the example's trained network and learns from the same images for as many epochs at the same rate
 with the same augmentation. First the network as it is, from labels: what pruning costs is counted from what that
 reaches, and it teaches all the others, besides the labels. Everybody is judged on the 10,000 test images and timed in
-turn with the network as it was.
+turn with the network as it was. Torch-Pruning keeps as many multiply-accumulates as the network that is pruned to half
+of the latency; which of our networks is as accurate as what it makes, and how much faster, is then counted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ SPEED, SPEED_INT8 = 2.0, 3.0
 LOSS, LOSS_INT8 = 0.005, 0.01
 BASELINE = 0.925
 SCHEME = "onnxruntime-u8s8-pairs"
+KEPT_FLOAT = ("@first", "@last")
+"""One channel in and ten values out: integer kernels are slower there than float ones."""
+EQUAL = 0.003
 FIT: Mapping[str, Any] = {
     "optimiser": "sgd",
     "schedule": "one-cycle",
@@ -50,7 +54,7 @@ class Plan:
     images: int = 56_000
     epochs: int = 6
     rate: float = 0.1
-    margin: float = 1.06
+    margin: float = 1.08
     seconds: float = 20.0
 
 
@@ -79,30 +83,34 @@ def run(options: Options) -> tuple[Row, ...]:
     told = _told(race.pruned([pruning]))
     _show_widths(told)
     best = max(longer.quality.value, race.reference.value)
+    integers, further = _int8(race, best)
     return (
         Row("1 baseline", f"at least {BASELINE:.1%}", f"{best:.2%}", best >= BASELINE),
         _row("1a pruned by latency", ours, best, SPEED, LOSS),
-        _int8(race, best),
-        _beside(race, ours, told.macs),
+        integers,
+        _beside(race, (ours, *further), told.macs),
     )
 
 
-def _int8(race: _Race, best: float) -> Row:
-    """Prunes as far as INT8 alone leaves to do, by what INT8 costs."""
+def _int8(race: _Race, best: float) -> tuple[Row, tuple[Outcome, ...]]:
+    """Prunes as far as INT8 alone leaves to do, by what INT8 costs; returns the same network in float, too."""
     claim = "1b pruned by latency, INT8"
-    pruning = _prune(min(race.quantised_speed() / SPEED_INT8 / race.plan.margin, 1.0), SCHEME)
+    share = min(race.quantised_speed() / SPEED_INT8 / race.plan.margin, 1.0)
+    pruning = _prune(share, scheme=SCHEME, keep_float=KEPT_FLOAT)
     try:
         found = race.outcome("pruned by INT8 latency, INT8", race.quantised([pruning, race.learn]))
     except ConfigError as error:
-        return Row(claim, f"{SPEED_INT8:g}x, at most {LOSS_INT8 * 100:g} point lost", error.message, met=False)
+        asked = f"{SPEED_INT8:g}x, at most {LOSS_INT8 * 100:g} point lost"
+        return Row(claim, asked, error.message, met=False), ()
     _show_widths(_told(race.pruned([pruning])))
-    return _row(claim, found, best, SPEED_INT8, LOSS_INT8)
+    as_float = race.outcome("pruned by INT8 latency, left in float", race.trained([pruning]))
+    return _row(claim, found, best, SPEED_INT8, LOSS_INT8), (as_float,)
 
 
-def _beside(race: _Race, ours: Outcome, macs: float) -> Row:
-    claim = "5 beside Torch-Pruning by as many MACs"
+def _beside(race: _Race, ours: Sequence[Outcome], macs: float) -> Row:
+    claim = "5 beside Torch-Pruning by MACs"
     try:
-        peer = race.outcome("Torch-Pruning by MACs", race.trained((), race.peer(macs)))
+        peer = race.outcome(f"Torch-Pruning to {macs:.3f} of the MACs", race.trained((), race.peer(macs)))
     except (RuntimeError, subprocess.CalledProcessError) as error:
         return Row(claim, "faster, at equal accuracy", f"the peer does not run here: {error}", met=False)
     return _against(claim, ours, peer)
@@ -127,7 +135,8 @@ class _Race:
         return self.setting.apply([*passes, self.learn, CLEAN_UP], model)
 
     def quantised(self, passes: Sequence[StepSpec]) -> Result:
-        return self.setting.apply([*passes, CLEAN_UP, StepSpec("static-int8", {"scheme": SCHEME})])
+        integers = StepSpec("static-int8", {"scheme": SCHEME, "keep_float": KEPT_FLOAT})
+        return self.setting.apply([*passes, CLEAN_UP, integers])
 
     def quantised_speed(self) -> float:
         """Returns how many times faster INT8 alone makes the network: what pruning need not do."""
@@ -164,8 +173,8 @@ class _Race:
         }
 
 
-def _prune(latency: float, scheme: str = "") -> StepSpec:
-    return StepSpec("prune", {"latency": latency, "scheme": scheme, "blocks": True})
+def _prune(latency: float, **fields: Any) -> StepSpec:
+    return StepSpec("prune", {"latency": latency, "blocks": True, **fields})
 
 
 def _setting(options: Options, images: int) -> Setting:
@@ -192,8 +201,12 @@ def _row(claim: str, found: Outcome, best: float, speed: float, loss: float) -> 
     return Row(claim, f"{speed:g}x, at most {loss * 100:g} points lost", shown, met)
 
 
-def _against(claim: str, ours: Outcome, peer: Outcome) -> Row:
-    faster = ours.timing.speedup.value / peer.timing.speedup.value
-    gain = ours.quality.value - peer.quality.value
-    shown = f"{faster:.2f}x as fast, {gain * 100:+.2f} points"
-    return Row(claim, "faster, at equal accuracy (0.3 points)", shown, faster > 1 and gain >= -0.003)
+def _against(claim: str, ours: Sequence[Outcome], peer: Outcome) -> Row:
+    """Compares the peer with the fastest of ours that is as accurate; with the most accurate where none is."""
+    asked = f"faster, at equal accuracy ({EQUAL * 100:g} points)"
+    equal = [each for each in ours if each.quality.value >= peer.quality.value - EQUAL]
+    best = max(equal, key=lambda o: o.timing.speedup.value) if equal else max(ours, key=lambda o: o.quality.value)
+    faster = best.timing.speedup.value / peer.timing.speedup.value
+    gain = best.quality.value - peer.quality.value
+    shown = f"{best.title}: {faster:.2f}x as fast, {gain * 100:+.2f} points"
+    return Row(claim, asked, shown, faster > 1 and bool(equal))
