@@ -36,20 +36,28 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is learnt from, and for how long."""
+    """How much is learnt from, and for how long.
+
+    Attributes:
+        copies: Of each photo.
+        frames: Of both videos.
+        rounds: Epochs and learning rate of each round of distillation; a later one begins at a high rate again.
+        batch: Pictures per step.
+        latency: Asked of `prune`.
+        seconds: For which both networks are timed.
+    """
 
     copies: int = 8
     frames: int = 100
-    epochs: int = 6
+    rounds: tuple[tuple[int, float], ...] = ((6, 1e-3), (5, 7e-4))
     batch: int = 4
-    rate: float = 1e-3
     latency: float = 0.70
     seconds: float = 30.0
 
 
 def run(options: Options) -> tuple[Row, ...]:
     """Prunes, reconstructs, distils, scores, times, and prints every figure."""
-    plan = Plan(copies=1, frames=8, epochs=1, seconds=5.0) if options.quick else Plan()
+    plan = Plan(copies=1, frames=8, rounds=((1, 1e-3),), seconds=5.0) if options.quick else Plan()
     setting = _setting(options, plan)
     cleaned = setting.compile(setting.apply([CLEAN_UP]))
     original = setting.judge(cleaned)
@@ -69,12 +77,12 @@ def run(options: Options) -> tuple[Row, ...]:
 def stages_of(plan: Plan) -> tuple[StepSpec, ...]:
     """Returns the recipe."""
     fit: dict[str, Any] = {"validation": 0.0, "warmup": 0.1, "weight_decay": 0.0, "clip_norm": 10.0}
-    regime = {"epochs": plan.epochs, "batch": plan.batch, "learning_rate": plan.rate, "fit": fit}
+    regime = {"batch": plan.batch, "fit": fit, "loss": "detector"}
     return (
         CLEAN_UP,
         StepSpec("prune", {"latency": plan.latency, **_KEPT, "split": "unlabelled", "limit": 128, "batch": 2}),
         StepSpec("reconstruct", {"limit": 128}),
-        StepSpec("distill", {**regime, "loss": "detector"}),
+        *(StepSpec("distill", {**regime, "epochs": epochs, "learning_rate": rate}) for epochs, rate in plan.rounds),
     )
 
 
@@ -104,7 +112,7 @@ def _pictures(options: Options, plan: Plan) -> Path:
         partial = folder.with_suffix(".partial")
         partial.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(0)
-        photos = [cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR) for photo in _photos()]
+        photos = [_decoded(photo) for photo in _photos()]
         for index, picture in enumerate([*_varied(photos, plan.copies, rng), *_frames(plan.frames)]):
             cv2.imwrite(str(partial / f"{index:04}.png"), picture)
         partial.rename(folder)
@@ -118,6 +126,10 @@ def _photos() -> Iterator[bytes]:
     for split in ("calibration", "tune"):
         for sample in data.dataset(split):
             yield sample.value
+
+
+def _decoded(photo: bytes) -> Picture:
+    return np.asarray(cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
 def _varied(photos: list[Picture], copies: int, rng: np.random.Generator) -> Iterator[Picture]:
@@ -160,7 +172,7 @@ def _recoloured(photo: Picture, rng: np.random.Generator) -> Picture:
     colours = cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_BGR2HSV).astype(np.float32)
     colours[..., 0] = (colours[..., 0] + rng.uniform(-8, 8)) % 180
     colours[..., 1:] *= rng.uniform(0.6, 1.4, 2)
-    return cv2.cvtColor(colours.clip(0, (179, 255, 255)).astype(np.uint8), cv2.COLOR_HSV2BGR)
+    return np.asarray(cv2.cvtColor(colours.clip(0, (179, 255, 255)).astype(np.uint8), cv2.COLOR_HSV2BGR), np.uint8)
 
 
 def _mosaic(photos: list[Picture], rng: np.random.Generator) -> Picture:
@@ -182,5 +194,5 @@ def _frames(count: int) -> Iterator[Picture]:
         for index in range(total):
             there, frame = video.read()
             if there and index in wanted:
-                yield frame
+                yield np.asarray(frame, np.uint8)
         video.release()
