@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 
 from edgewright.core.training import History
 from edgewright.data import save_spec
@@ -182,6 +182,15 @@ def test_feature_maps_are_paired_by_size() -> None:
     assert [(p.student, p.teacher, p.channels) for p in points] == [("r2", "r2", (4, 8)), ("r1", "r1", (4, 8))]
     named = points_of(student, teacher, Comparison(features=("c1 -> r1",), attention=("c2",)))
     assert [(p.student, p.teacher, p.kind) for p in named] == [("c1", "r1", "features"), ("c2", "c2", "map")]
+
+
+def test_what_lies_before_the_first_weights_is_not_compared() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+net (float[n,64] x) => (float[n,2,4,4] y)
+<int64[4] sides = {-1, 1, 8, 8}, float[2,1,1,1] w1 = {1, 2}, float[2,2,1,1] w2 = {1, 2, 3, 4}>
+{ picture = Reshape(x, sides) half = Mul(picture, picture) c = Conv<strides = [2, 2]>(half, w1) r = Relu(c) y = Conv(r, w2) }"""
+    model = infer_shapes(ir.from_proto(parser.parse_model(text)))
+    assert [point.student for point in points_of(model, model, Comparison(features=("auto",)))] == ["r"]
 
 
 @pytest.mark.parametrize("named", ["c9", "r1 -> r2", "r1 -> logits"])

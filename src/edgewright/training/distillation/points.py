@@ -170,17 +170,23 @@ def _last_of_sizes(model: ir.Model) -> dict[tuple[int, int], list[ir.Value]]:
 
 
 def _leading(model: ir.Model) -> set[ir.Value]:
-    """Returns the values computed from the inputs that a layer with weights depends on."""
-    computed = set(model.graph.inputs) - set(model.graph.initializers.values())
+    """Returns the values between layers with weights: what lies before the first of them teaches nothing."""
+    computed: set[ir.Value] = set(model.graph.inputs) - set(model.graph.initializers.values())
+    learnt: set[ir.Value] = set()
     for node in model.graph:
         if any(value in computed for value in node.inputs if value is not None):
             computed.update(node.outputs)
+            if _weighted(node) or any(value in learnt for value in node.inputs if value is not None):
+                learnt.update(node.outputs)
     found: set[ir.Value] = set()
     for node in reversed(list(model.graph)):
-        weighted = node.op_type in _WEIGHTED and node.domain in _STANDARD
-        if weighted or any(value in found for value in node.outputs):
-            found.update(value for value in node.inputs if value is not None and value in computed)
+        if _weighted(node) or any(value in found for value in node.outputs):
+            found.update(value for value in node.inputs if value is not None and value in learnt)
     return found
+
+
+def _weighted(node: ir.Node) -> bool:
+    return node.op_type in _WEIGHTED and node.domain in _STANDARD
 
 
 def _tensors(model: ir.Model) -> dict[str, ir.Value]:
