@@ -188,7 +188,8 @@ def test_what_lies_before_the_first_weights_is_not_compared() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]>
 net (float[n,64] x) => (float[n,2,4,4] y)
 <int64[4] sides = {-1, 1, 8, 8}, float[2,1,1,1] w1 = {1, 2}, float[2,2,1,1] w2 = {1, 2, 3, 4}>
-{ picture = Reshape(x, sides) half = Mul(picture, picture) c = Conv<strides = [2, 2]>(half, w1) r = Relu(c) y = Conv(r, w2) }"""
+{ picture = Reshape(x, sides) half = Mul(picture, picture)
+  c = Conv<strides = [2, 2]>(half, w1) r = Relu(c) y = Conv(r, w2) }"""
     model = infer_shapes(ir.from_proto(parser.parse_model(text)))
     assert [point.student for point in points_of(model, model, Comparison(features=("auto",)))] == ["r"]
 
