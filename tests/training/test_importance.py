@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,13 @@ def test_importance_is_how_far_the_outputs_move(context: Any) -> None:
     (group,) = find_groups(model)
     examples = _examples(600)
     found = taylor(model, (group,), examples, 1, context)[group.name]
-    variants = {}
-    for channel in range(group.size):
-        variants[str(channel)] = model.clone()
-        remove(variants[str(channel)], {group.name: [c for c in range(group.size) if c != channel]})
+
+    def without(channel: int) -> ir.Model:
+        smaller = model.clone()
+        remove(smaller, {group.name: [c for c in range(group.size) if c != channel]})
+        return smaller
+
+    variants = {str(channel): partial(without, channel) for channel in range(group.size)}
     moved = movement(model, variants, examples, 200, context)
     np.testing.assert_allclose(found, [moved[str(channel)] for channel in range(group.size)], rtol=0.25)
     assert context.notes[-1][0] == 1.0
