@@ -26,6 +26,7 @@ def put_in_cache(tiny: Any, cache: Cache) -> None:
         place.symlink_to(folder)
 
 
+@pytest.mark.slow
 def test_pack_and_verify(classifier: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     put_in_cache(classifier, Cache(cache))

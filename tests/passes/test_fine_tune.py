@@ -87,6 +87,7 @@ def share_right(model: Path, feeds: Mapping[str, Any], labels: Any) -> float:
 CLASSES = np.arange(96) % 3
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("end", ["", "Softmax", "LogSoftmax"])
 def test_labels_are_learnt(tmp_path: Path, end: str) -> None:
     model = linear(tmp_path / "model", end=end)

@@ -21,7 +21,7 @@ def cases() -> list[ParameterSet]:
     ]
 
 
-@pytest.mark.sample(7)
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("check", cases())
 def test_pass_conforms(check: Check, tmp_path: Path) -> None:
     check.run(tmp_path)

@@ -18,7 +18,7 @@ def cases() -> list[ParameterSet]:
     return [pytest.param(c, id=str(c), marks=marks[name]) for name in marks for c in targets.checks(name)]
 
 
-@pytest.mark.sample(7)
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("check", cases())
 def test_conformance(check: targets.Check, tmp_path: Path) -> None:
     check.run(tmp_path)

@@ -172,7 +172,7 @@ def test_before_training_it_computes_what_the_model_does(network: str, scheme: s
     assert np.mean(np.abs(found - exact) <= 1.001 * step) >= 0.999
 
 
-@pytest.mark.sample(9)
+@pytest.mark.sample(18)
 @pytest.mark.parametrize(("network", "scheme"), CASES)
 def test_integers_are_those_that_were_trained(network: str, scheme: str) -> None:
     """Of every activation, one step of difference at most in 99.9% of the values, computed as the model says."""
@@ -211,6 +211,7 @@ def outputs_of(made: Learnable, names: Sequence[str], x: np.ndarray) -> dict[str
     return kept
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("scheme", KERNELS)
 def test_integer_kernels_agree_too(scheme: str) -> None:
     made, model, plan = trained("mixed", scheme)

@@ -126,6 +126,7 @@ def test_sizes_are_those_of_the_published_networks(name: str, parameters: int) -
     assert parameters_of(name) == parameters
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("family", [family.name for family in FAMILIES])
 def test_narrower_is_smaller(family: str) -> None:
     assert parameters_of(f"{family}-0.25") < parameters_of(f"{family}-0.5") < parameters_of(family)
