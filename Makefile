@@ -58,7 +58,7 @@ lint: $(VENV)/.dev ## Style, types and architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-check: lint ## Style, types, architecture and the fast tests, in about 90 seconds
+check: lint ## Style, types, architecture and the fast tests, meant to take under 90 seconds
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not bench and not prove"
 
 bench: $(VENV)/.dev ## Every claim of speed, memory and quality beside other tools (hours; train the examples first)

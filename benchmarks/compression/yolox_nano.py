@@ -3,7 +3,8 @@
 The photos that the example calibrates and chooses with (109), enlarged by mirrored, cropped, moved and recoloured
 copies and mosaics of four, and frames of the two videos teach; the 76 photos of its test split judge. Nobody sees a
 box: the original answers for every picture what the pruned network has to say. The original is cleaned up the same way
-before it is timed. The recipe was chosen by agreement with the original on photos held out of the 109.
+before it is timed. Rates were chosen by agreement with the original on photos held out of the 109; how far is pruned
+and how long is learnt, by latency and by a loss that still fell, after earlier recipes had been judged.
 """
 
 from __future__ import annotations

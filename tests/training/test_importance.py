@@ -10,7 +10,8 @@ import onnx_ir as ir
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.graph.pruning import find_groups, prepare, remove
+from edgewright.graph.pruning import find_groups, prepare
+from edgewright.graph.pruning.branches import smaller
 from edgewright.training.examples import Examples
 from edgewright.training.importance import movement, taylor
 
@@ -42,13 +43,8 @@ def test_importance_is_how_far_the_outputs_move(context: Any) -> None:
     (group,) = find_groups(model)
     examples = _examples(600)
     found = taylor(model, (group,), examples, 1, context)[group.name]
-
-    def without(channel: int) -> ir.Model:
-        smaller = model.clone()
-        remove(smaller, {group.name: [c for c in range(group.size) if c != channel]})
-        return smaller
-
-    variants = {str(channel): partial(without, channel) for channel in range(group.size)}
+    others = {channel: [c for c in range(group.size) if c != channel] for channel in range(group.size)}
+    variants = {str(channel): partial(smaller, model, {group.name: kept}) for channel, kept in others.items()}
     moved = movement(model, variants, examples, 200, context)
     np.testing.assert_allclose(found, [moved[str(channel)] for channel in range(group.size)], rtol=0.25)
     assert context.notes[-1][0] == 1.0

@@ -164,6 +164,8 @@ class Prune:
         import numpy as np
 
         from edgewright.graph.load import tensor_specs
+        from edgewright.graph.pruning.branches import smaller
+        from edgewright.graph.pruning.choose import kept_channels
         from edgewright.training.examples import load_examples, split_of
         from edgewright.training.importance import movement, taylor
 
@@ -176,9 +178,10 @@ class Prune:
         if not branches:
             return found, {}
         wanted = {group.name: _sizes_between(group.size, group.multiple) for group in groups}
-        variants = {branch.name: partial(_without, model, branch.name) for branch in branches}
+        variants = {branch.name: partial(smaller, model, {}, {branch.name}) for branch in branches}
         for name, sizes in wanted.items():
-            variants |= {f"{name} {size}": partial(_narrowed, model, name, found[name], size) for size in sizes}
+            kept = {size: kept_channels(found[name], size) for size in sizes}
+            variants |= {f"{name} {size}": partial(smaller, model, {name: kept[size]}) for size in sizes}
         moved = movement(model, variants, examples, _RUN, context)
         whole = {branch.name: np.asarray([moved[branch.name]]) for branch in branches}
         return {**found, **whole}, {n: {s: moved[f"{n} {s}"] for s in sizes} for n, sizes in wanted.items()}
@@ -264,23 +267,6 @@ def _sizes_between(size: int, multiple: int) -> tuple[int, ...]:
     """Returns the sizes of a group at which what is lost is measured."""
     sizes = (round(share * size / multiple) * multiple for share in _TOGETHER)
     return tuple(dict.fromkeys(kept for kept in sizes if 0 < kept < size))
-
-
-def _without(model: onnx_ir.Model, branch: str) -> onnx_ir.Model:
-    from edgewright.graph.pruning.branches import remove_branches
-
-    smaller = model.clone()
-    remove_branches(smaller, {branch})
-    return smaller
-
-
-def _narrowed(model: onnx_ir.Model, group: str, importance: Rows, size: int) -> onnx_ir.Model:
-    from edgewright.graph.pruning import remove
-    from edgewright.graph.pruning.choose import kept_channels
-
-    smaller = model.clone()
-    remove(smaller, {group: kept_channels(importance, size)})
-    return smaller
 
 
 def _losses(groups: Sequence[Group], branches: Sequence[Branch], chosen: Choice) -> tuple[PrunedGroup, ...]:

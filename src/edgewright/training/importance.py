@@ -23,6 +23,7 @@ from edgewright.training.heads import logits_of
 Rows = NDArray[np.float64]
 Weighing = Callable[[Tensor], Tensor]
 _MOVED = 256
+"""Samples that tell how far the outputs of a variant move."""
 _LOOKED_AT = 8
 """Samples that tell what kind of output it is."""
 

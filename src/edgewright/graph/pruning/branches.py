@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from edgewright.graph.pruning.remove import remove
 from edgewright.graph.shapes import refresh_shapes
 
 
@@ -67,6 +68,22 @@ def remove_branches(model: ir.Model, names: Collection[str]) -> None:
         if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
             del graph.initializers[name]
     refresh_shapes(model)
+
+
+def smaller(model: ir.Model, kept: Mapping[str, Sequence[int]], gone: Collection[str] = ()) -> ir.Model:
+    """Returns a copy of `model` with these channels of its groups alone, and without some residual branches.
+
+    Args:
+        model: As `prepare` leaves it.
+        kept: As for `remove`.
+        gone: Names of branches.
+    """
+    copy = model.clone()
+    if kept:
+        remove(copy, kept)
+    if gone:
+        remove_branches(copy, gone)
+    return copy
 
 
 def _ends(node: ir.Node, graph: ir.Graph) -> tuple[ir.Value, list[ir.Node]] | None:

@@ -69,15 +69,10 @@ def pruned(model: onnx_ir.Model, sizes: Mapping[str, int]) -> onnx_ir.Model:
 
     Residual branches that have none are left out.
     """
-    from edgewright.graph.pruning import remove
-    from edgewright.graph.pruning.branches import find_branches, remove_branches
+    from edgewright.graph.pruning.branches import smaller
 
-    gone = {branch.name for branch in find_branches(model) if sizes.get(branch.name) == 0}
-    smaller = model.clone()
-    remove(smaller, {name: range(size) for name, size in sizes.items() if name not in gone})
-    if gone:
-        remove_branches(smaller, gone)
-    return smaller
+    gone = {name for name, size in sizes.items() if not size}
+    return smaller(model, {name: range(size) for name, size in sizes.items() if size}, gone)
 
 
 @dataclass(frozen=True, slots=True)
